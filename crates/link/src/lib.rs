@@ -1,0 +1,7 @@
+//! Links: byte streams between a client and a node, all behind one trait.
+//!
+//! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes.
+
+pub mod link;
+
+pub use link::{Facts, Interest, Kind, Link, Peer};

@@ -1,0 +1,11 @@
+//! Where blocks lie: one small trait, several engines.
+//!
+//! [`Engine`] is a whole store, [`Blocks`] one grid in it. Engines: [`memory`] (an arena, optionally shared with other
+//! processes), [`log`] (the durable segment log), [`fjall`](mod@fjall) (an LSM tree, for comparison and for small hot sets).
+
+pub mod engine;
+pub mod memory;
+pub mod payload;
+
+pub use engine::*;
+pub use payload::{Buffers, Lent, Payload};
