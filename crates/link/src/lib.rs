@@ -1,7 +1,13 @@
 //! Links: byte streams between a client and a node, all behind one trait.
 //!
-//! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes.
+//! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes. [`Target`] says in text where a
+//! node is, and connects to it; [`Backoff`] says when to try again.
 
 pub mod link;
+mod socket;
+pub mod tcp;
+pub mod unix;
 
 pub use link::{Facts, Interest, Kind, Link, Peer};
+pub use tcp::{TcpBindError, TcpLink, TcpListen, is_loopback_only};
+pub use unix::{UnixBindError, UnixLink, UnixListen};
