@@ -179,7 +179,7 @@ fn get_one(shelf: &mut Shelf, wanted: GetAsk, credit: u32) -> (Outcome, Vec<u8>)
 #[test]
 fn what_is_put_is_got_whole_and_in_slices() {
     let mut shelf = Shelf::default();
-    let payload: Vec<u8> = (0..BLOCK).map(|i| (i * 31 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..BLOCK).map(|i| ((i * 31) >> 3) as u8).collect();
     assert_eq!(put_whole(&mut shelf, 5, &payload).status, Status::Ok);
     let (outcome, got) = get_one(&mut shelf, GetAsk::whole(index(5)), limits::REPLY_WINDOW);
     assert_eq!((outcome.status, outcome.length, outcome.generation), (Status::Ok, BLOCK, Generation(1)));
