@@ -4,10 +4,12 @@
 //! node is, and connects to it; [`Backoff`] says when to try again.
 
 pub mod link;
+pub mod memory;
 mod socket;
 pub mod tcp;
 pub mod unix;
 
 pub use link::{Facts, Interest, Kind, Link, Peer};
+pub use memory::MemoryLink;
 pub use tcp::{TcpBindError, TcpLink, TcpListen, is_loopback_only};
 pub use unix::{UnixBindError, UnixLink, UnixListen};
