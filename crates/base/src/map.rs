@@ -453,7 +453,8 @@ mod tests {
             assert!(Layout::decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
         assert_eq!(Layout::decode(&bytes[..length + 1]), Err(LayoutError::Length));
-        let bad = [(0, 2), (4, 1), (16, 129), (16, 64), (24, 3), (24, 10), (28, 3), (32, 16), (32, 1), (40, 3), (44, 1)];
+        let bad =
+            [(0, 2), (4, 1), (16, 129), (16, 64), (24, 3), (24, 10), (28, 3), (32, 16), (32, 1), (40, 3), (44, 1)];
         for (at, byte) in bad {
             let mut bytes = bytes;
             bytes[at] = byte;
