@@ -404,7 +404,7 @@ fn readers_and_writers_at_once(subject: &Subject) {
                 }
             });
         }
-        let done: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let done: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         stop.store(true, Ordering::Relaxed);
         done.into_iter().for_each(|done| done.expect("a writer has not failed"));
     });

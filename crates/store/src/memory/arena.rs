@@ -525,10 +525,10 @@ impl Inner {
         if number == SEGMENTS_MAX {
             return Err(NoRoom::Numbers);
         }
-        let large = self.segments.len() >= SMALL_SEGMENTS;
-        let length = if large { SEGMENT_MAX } else { SEGMENT_MIN };
+        let length = if self.segments.len() < SMALL_SEGMENTS { SEGMENT_MIN } else { SEGMENT_MAX };
         let region = Region::new(length as usize, shared).map_err(NoRoom::System)?;
-        if large {
+        // Large pages are made real 2 MiB at a time: too much for a grid that is small, little for others.
+        if !self.segments.is_empty() {
             region.prefer_large_pages();
         }
         self.segments.insert(number, Segment { region, real: [0; _], fresh: RUN, taken: 0 });

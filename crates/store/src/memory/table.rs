@@ -52,8 +52,7 @@ impl Table {
     ) -> Result<Self, NoRoom> {
         let cost = Self::cost(entries);
         budget.take(cost)?;
-        let region = Region::new(HEADER_BYTES + entries as usize * ENTRY_BYTES, shared);
-        let region = region.and_then(|region| region.populate(0..region.length()).map(|()| region));
+        let region = Self::region(entries as usize, shared);
         let region = region.inspect_err(|_| budget.give(cost)).map_err(NoRoom::System)?;
         // A seed that nobody can guess: who chooses block indexes cannot make them all have one home.
         let seed = RandomState::new().hash_one(epoch);
@@ -69,6 +68,13 @@ impl Table {
         header.epoch.store(epoch, Ordering::Relaxed);
         header.magic.store(map::MAGIC, Ordering::Release);
         Ok(table)
+    }
+
+    fn region(entries: usize, shared: bool) -> std::io::Result<Region> {
+        let region = Region::new(HEADER_BYTES + entries * ENTRY_BYTES, shared)?;
+        region.prefer_large_pages();
+        region.populate(0..region.length())?;
+        Ok(region)
     }
 
     fn cost(entries: u64) -> u64 {
