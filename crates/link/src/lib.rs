@@ -3,5 +3,6 @@
 //! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes.
 
 pub mod link;
+pub mod map;
 
 pub use link::{Facts, Interest, Kind, Link, Peer};
