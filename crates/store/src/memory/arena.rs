@@ -25,7 +25,7 @@ pub(super) const UNIT_BYTES: u32 = 64 << 10;
 /// Units of a run: the largest page.
 pub(super) const RUN: u32 = 16;
 /// Segments of the smaller size before the larger begins: small grids stay small, large ones have few descriptors.
-const SMALL_SEGMENTS: usize = 4;
+const SMALL_SEGMENTS: usize = 16;
 /// How often one slot may be lent at a time.
 const LENDS_MAX: u32 = 1 << 30;
 
