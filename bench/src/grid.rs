@@ -4,7 +4,7 @@ use crate::Fault;
 use crate::contender::{Contender, memcached::Memcached, okapi, redis::Redis};
 use crate::memory_copy::MemoryCopy;
 use crate::options::Options;
-use crate::sample::Sample;
+use crate::sample::{Sample, median};
 use crate::scenario::{ALL, Goal, Measure, Scenario};
 use crate::table::{Table, amount, bytes};
 use std::process::Command;
@@ -40,8 +40,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         "verdict",
     ]);
     for scenario in ALL.iter().filter(|scenario| options.wants_scenario(scenario.name)) {
-        let medians = measure(&mut contenders, scenario, rounds)?;
-        show(&mut table, scenario, &medians);
+        let measured = measure(&mut contenders, scenario, rounds)?;
+        show(&mut table, scenario, &measured);
     }
     table.print();
     Ok(())
@@ -75,17 +75,17 @@ fn describe(rounds: Rounds) {
     println!("redis:     {} (1 thread, no persistence)", version("redis-server"));
     println!("memcached: {} (4 threads, text protocol)", version("memcached"));
     println!(
-        "{} rounds of {:?}, contenders in turn, medians; one client thread; microseconds are processor time per block\n",
+        "{} rounds of {:?}, contenders in turn, medians of each and of their ratios; one client thread; microseconds are processor time per block\n",
         rounds.count, rounds.time
     );
 }
 
-/// The median of each contender that takes part, in their order.
+/// The samples of each contender that takes part, in their order, round by round.
 fn measure(
     contenders: &mut [Box<dyn Contender>],
     scenario: &Scenario,
     rounds: Rounds,
-) -> Result<Vec<(&'static str, Sample)>, Fault> {
+) -> Result<Vec<(&'static str, Vec<Sample>)>, Fault> {
     let mut taking: Vec<_> = contenders.iter_mut().filter(|contender| contender.takes(scenario)).collect();
     let within = |name, why| format!("{name}, {}: {why}", scenario.name);
     for contender in &mut taking {
@@ -97,13 +97,14 @@ fn measure(
             samples.push(contender.run(scenario, rounds.time).map_err(|why| within(contender.name(), why))?);
         }
     }
-    Ok(taking.iter().zip(&samples).map(|(contender, samples)| (contender.name(), Sample::median(samples))).collect())
+    Ok(taking.iter().map(|contender| contender.name()).zip(samples).collect())
 }
 
 /// A row for each contender, and one more for each further goal against it.
-fn show(table: &mut Table, scenario: &Scenario, medians: &[(&'static str, Sample)]) {
-    let okapi = medians.iter().find(|(name, _)| *name == OKAPI).map(|(_, sample)| sample);
-    for (at, (name, sample)) in medians.iter().enumerate() {
+fn show(table: &mut Table, scenario: &Scenario, measured: &[(&'static str, Vec<Sample>)]) {
+    let okapi = measured.iter().find(|(name, _)| *name == OKAPI).map(|(_, samples)| samples.as_slice());
+    for (at, (name, samples)) in measured.iter().enumerate() {
+        let sample = Sample::median(samples);
         let first = if at == 0 { scenario.name } else { "" };
         let figures = [
             first.to_owned(),
@@ -115,7 +116,9 @@ fn show(table: &mut Table, scenario: &Scenario, medians: &[(&'static str, Sample
         ];
         let goals: Vec<&Goal> = scenario.goals.iter().filter(|goal| goal.rival == *name).collect();
         let plain = match okapi {
-            Some(okapi) if *name != OKAPI && goals.is_empty() => format!("{:.2} x", okapi.ops / sample.ops),
+            Some(okapi) if *name != OKAPI && goals.is_empty() => {
+                format!("{:.2} x", ratio(okapi, samples, |sample| sample.ops))
+            }
             _ => String::new(),
         };
         if goals.is_empty() {
@@ -123,7 +126,7 @@ fn show(table: &mut Table, scenario: &Scenario, medians: &[(&'static str, Sample
             continue;
         }
         for (at, goal) in goals.into_iter().enumerate() {
-            let judged = judge(goal, okapi, sample);
+            let judged = judge(goal, okapi, samples);
             if at == 0 {
                 table.row(figures.iter().cloned().chain(judged));
             } else {
@@ -135,25 +138,37 @@ fn show(table: &mut Table, scenario: &Scenario, medians: &[(&'static str, Sample
 }
 
 /// What Okapi is beside the rival, what it should be, and whether it is.
-fn judge(goal: &Goal, okapi: Option<&Sample>, rival: &Sample) -> [String; 3] {
+fn judge(goal: &Goal, okapi: Option<&[Sample]>, rival: &[Sample]) -> [String; 3] {
     let wanted = match goal.measure {
         Measure::Ops => format!(">= {} x", goal.ratio),
         Measure::Cpu => format!("<= {} x cpu", goal.ratio),
     };
     let Some(okapi) = okapi else { return [String::new(), wanted, "not measured".to_owned()] };
     let (ratio, reached) = match goal.measure {
-        Measure::Ops => (okapi.ops / rival.ops, okapi.ops >= goal.ratio * rival.ops),
-        Measure::Cpu => (okapi.cpu() / rival.cpu(), okapi.cpu() <= goal.ratio * rival.cpu()),
+        Measure::Ops => {
+            let ratio = ratio(okapi, rival, |sample| sample.ops);
+            (ratio, ratio >= goal.ratio)
+        }
+        Measure::Cpu => {
+            let ratio = ratio(okapi, rival, Sample::cpu);
+            (ratio, ratio <= goal.ratio)
+        }
     };
     [format!("{ratio:.2} x"), wanted, if reached { "reached" } else { "MISSED" }.to_owned()]
+}
+
+/// The median over the rounds of Okapi's figure divided by the rival's: what else the machine does meanwhile meets
+/// both of one round alike.
+fn ratio(okapi: &[Sample], rival: &[Sample], pick: fn(&Sample) -> f64) -> f64 {
+    median(okapi.iter().zip(rival).map(|(okapi, rival)| pick(okapi) / pick(rival)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(ops: f64, cpu: f64) -> Sample {
-        Sample { ops, bytes: 0.0, client_cpu: cpu, server_cpu: cpu }
+    fn sample(ops: f64, cpu: f64) -> [Sample; 1] {
+        [Sample { ops, bytes: 0.0, client_cpu: cpu, server_cpu: cpu }]
     }
 
     #[test]
@@ -165,6 +180,13 @@ mod tests {
         assert_eq!(judge(&goal, Some(&sample(1.0, 1.0)), &sample(1.0, 2.0))[2], "reached");
         assert_eq!(judge(&goal, Some(&sample(1.0, 1.1)), &sample(1.0, 2.0))[2], "MISSED");
         assert_eq!(judge(&goal, None, &sample(1.0, 2.0))[2], "not measured");
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let rounds = |ops: [f64; 3]| ops.map(|ops| sample(ops, 1.0)[0]);
+        let (okapi, rival) = (rounds([100.0, 10.0, 60.0]), rounds([50.0, 5.0, 20.0]));
+        assert_eq!(ratio(&okapi, &rival, |sample| sample.ops), 2.0);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Bytes read at a time: measured best for redis and memcached alike, it stays in the second-level cache.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes read at a time. From 64 KiB to 256 KiB made no difference to either rival, less and more cost them.
+const READ_BYTES: usize = 128 << 10;
 /// Requests formatted beforehand, in frames and in bytes; they are sent round and round.
 const FRAMES_MAX: usize = 4096;
 const FRAMES_BYTES_MAX: usize = 32 << 20;
