@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Arrows beyond the design's, each with its reason. One that is no longer there must leave this list.
 const BEYOND: &[(&str, &str, &str)] = &[
-    ("okapi", "store", "`okapi fsck` opens a store that no node holds; the settings name its engines"),
+    ("okapi", "store", "in the manifest from the first day, before anything used it; drop it unless a use is shown"),
     ("okapi", "wire", "in the manifest from the first day, before anything used it; drop it unless a use is shown"),
 ];
 

@@ -65,8 +65,8 @@ fn rust_faults(path: &str, text: &str) -> Vec<String> {
     }
     if source::words(&code, "unsafe").next().is_some() && !allowed::is_unsafe(path) {
         faults.push(format!(
-            "tidy: {path}: `unsafe` outside the fenced files; do without it, or list the file with its reason in \
-             xtask/src/tidy/allowed.rs"
+            "tidy: {path}: `unsafe` outside the fenced files; do without it, or begin the file with the reason \
+             and list it in xtask/src/tidy/allowed.rs"
         ));
     }
     faults.extend(name_faults(path, &code));
