@@ -9,7 +9,7 @@ use okapi_wire::{Frame, Header, Hello, Limits, Listed, Message, Op, PutAsk, PutK
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(crate) struct World {
     generation: u64,
     leases: u64,
     connections: u64,
+    /// Which node this is.
+    pub(crate) node: [u8; 16],
     /// Puts carried out, by index, in order.
     pub(crate) puts: Vec<u64>,
     /// Every payload goes out with a wrong checksum.
@@ -94,7 +96,7 @@ impl ToyGrid {
 
 impl World {
     pub(crate) fn new() -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self::default()))
+        Arc::new(Mutex::new(Self { node: [9; 16], ..Self::default() }))
     }
 
     pub(crate) fn grid(&mut self, name: &str, block_size: u32) -> &mut Self {
@@ -121,8 +123,12 @@ impl World {
         self.grids[grid].records.clone()
     }
 
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections
+    }
+
     pub(crate) fn reserved(&self, grid: &str) -> usize {
-        self.grids[grid].leases.len()
+        self.grids[grid].leases.values().filter(|(_, runs)| !runs.is_empty()).count()
     }
 
     /// Changes a byte behind everybody's back: the checksum no longer fits.
@@ -243,9 +249,9 @@ impl Backend for Visitor {
             PutKind::Slice | PutKind::Zeroes => {
                 bytes.resize(bytes.len().max(to), 0);
                 if ask.kind == PutKind::Slice {
-                    bytes[from..to].copy_from_slice(payload)
+                    bytes[from..to].copy_from_slice(payload);
                 } else {
-                    bytes[from..to].fill(0)
+                    bytes[from..to].fill(0);
                 }
             }
         }
@@ -337,7 +343,7 @@ impl Visitor {
         if world.reply_window > 0 {
             limits.reply_window = world.reply_window;
         }
-        say(reply, &Welcome { version: 1, owner: self.owner, limits, node: [9; 16] });
+        say(reply, &Welcome { version: 1, owner: self.owner, limits, node: world.node });
         Control::Done(Status::Ok)
     }
 
@@ -545,17 +551,15 @@ fn bind(outbox: &mut Outbox<Bytes>, request: u32, handle: u32, record: RecordInf
 impl ToyGrid {
     /// The first free run of so many blocks from 2^40 on.
     fn free(&self, blocks: u64) -> Run {
+        let taken = |index: &u64| {
+            let held = self.blocks.contains_key(index) || self.lease_at(*index).is_some();
+            held || self.record_at(*index).is_some()
+        };
         let mut start = 1u64 << 40;
-        'next: loop {
-            for index in start..start + blocks {
-                let taken = self.blocks.contains_key(&index) || self.lease_at(index).is_some();
-                if taken || self.record_at(index).is_some() {
-                    start = index + 1;
-                    continue 'next;
-                }
-            }
-            return Run { start: Index::new(start).unwrap(), count: blocks };
+        while let Some(index) = (start..start + blocks).rfind(taken) {
+            start = index + 1;
         }
+        Run { start: Index::new(start).unwrap(), count: blocks }
     }
 
     fn bind(&mut self, bind: RecordBind, connection: u64, generation: Generation) -> Result<(), Status> {
@@ -675,8 +679,8 @@ pub(crate) struct ToToy {
     pub(crate) carrier: Carrier,
     /// What each new link can carry before it breaks; nothing: for ever.
     pub(crate) cuts: Option<Arc<Cuts>>,
-    /// Nobody is there.
-    pub(crate) down: Arc<AtomicBool>,
+    /// So many times nobody is there.
+    pub(crate) down: Arc<AtomicI64>,
 }
 
 impl ToToy {
@@ -710,7 +714,8 @@ impl Cuts {
 
 impl Dial for ToToy {
     fn dial(&self, _: Duration) -> Result<Box<dyn Link>, ConnectError> {
-        if self.down.load(Ordering::SeqCst) {
+        if self.down.load(Ordering::SeqCst) > 0 {
+            self.down.fetch_sub(1, Ordering::SeqCst);
             let target = okapi_client::Target::Unix("/nobody/there".into());
             return Err(okapi_link::ConnectError::Refused { target }.into());
         }
