@@ -42,7 +42,13 @@ impl Sealer {
     pub fn seal(&self, nonce: Nonce, head: &mut [u8], tail: &[u8], tail_out: &mut [u8]) {
         assert_eq!(tail_out.len(), tail.len() + TAG_BYTES, "room for the sealed tail and the tag");
         self.key
-            .seal_in_place_scatter(aws_lc_rs::aead::Nonce::assume_unique_for_key(nonce), Aad::empty(), head, tail, tail_out)
+            .seal_in_place_scatter(
+                aws_lc_rs::aead::Nonce::assume_unique_for_key(nonce),
+                Aad::empty(),
+                head,
+                tail,
+                tail_out,
+            )
             .expect("the lengths fit AES-256-GCM");
     }
 

@@ -5,8 +5,10 @@
 
 mod edit;
 pub mod engine;
+pub mod log;
 pub mod memory;
 pub mod payload;
 
 pub use engine::*;
+pub use log::Log;
 pub use payload::{Buffers, Lent, Payload};
