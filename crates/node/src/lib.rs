@@ -12,6 +12,7 @@ mod follow;
 mod grid;
 pub mod host;
 mod names;
+mod open;
 mod owners;
 mod records;
 mod refusal;

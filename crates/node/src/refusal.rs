@@ -66,6 +66,7 @@ pub(crate) fn write_status(error: &WriteError) -> Status {
         WriteError::PastBlock { .. } => Status::PastBlock,
         WriteError::Full { .. } => Status::Full,
         WriteError::Unreadable(error) => read_status(error),
+        WriteError::Dropped { .. } => Status::UnknownGrid,
         WriteError::Broken(_) => Status::ReadOnly,
     }
 }

@@ -8,6 +8,7 @@ use crate::refusal::Refusal;
 use okapi_base::Durability;
 use okapi_base::limits::GRIDS_MAX;
 use okapi_grid::Control;
+use okapi_link::Kind;
 use okapi_wire::frame::VERSION;
 use okapi_wire::message::{
     Follow, Followed, GridCreate, GridInfo, GridList, GridOpen, Lease, Named, NodeStatus, RecordBind, RecordBound,
@@ -167,9 +168,26 @@ impl Visitor {
         Ok(self.later(&ask.header, false, move |_| Ok(grid.engine.flush().map(|()| Vec::new())?))?)
     }
 
-    fn map(&mut self, ask: &Frame<'_>, _: &mut Vec<u8>) -> Result<Control, End> {
-        self.open(ask.header.grid)?;
-        Err(Status::Unsupported.into())
+    /// The part of a grid's shared map from a segment on. Body: segment u32, or nothing for the first.
+    fn map(&mut self, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
+        let from = match ask.descriptors {
+            [] => 0,
+            bytes => u32::from_le_bytes(bytes.try_into().map_err(|_| Status::Malformed)?),
+        };
+        let grid = self.open(ask.header.grid)?;
+        // Only a unix socket carries descriptors.
+        if self.link != Kind::Unix || !self.host.shared_maps {
+            return Err(Status::Unsupported.into());
+        }
+        let map = grid.blocks.shared_map().ok_or(Status::Unsupported)?;
+        let (layout, fds) = map.part(from);
+        let fds: std::io::Result<Vec<_>> = fds.iter().map(|fd| fd.try_clone_to_owned()).collect();
+        let fds = fds.map_err(|error| Refusal::new(Status::Busy, format!("no descriptors to be had: {error}")))?;
+        let mut bytes = [0; okapi_base::map::Layout::BYTES_MAX];
+        let length = layout.encode(&mut bytes);
+        body.extend_from_slice(&bytes[..length]);
+        self.fds = fds;
+        Ok(Control::Done(Status::Ok))
     }
 
     fn record(&mut self, op: Op, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
