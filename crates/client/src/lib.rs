@@ -16,10 +16,12 @@
 //! growing delays; what can be asked twice without harm is asked again, the rest fails with [`Fault::Interrupted`].
 
 pub mod client;
+mod connection;
 pub mod fault;
 pub mod grid;
 pub mod list;
 pub mod pipeline;
+mod pool;
 pub mod record;
 pub mod replicate;
 pub mod settings;

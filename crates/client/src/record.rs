@@ -10,6 +10,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 impl Grid {
+    pub(crate) fn record_error(&self, name: &str, what: &'static str, fault: crate::fault::Fault) -> RecordError {
+        let (address, grid) = (self.address().clone(), self.key().name.clone());
+        RecordError { address, grid, name: name.to_owned(), what, fault }
+    }
+
     /// A record, or nothing if there is none of that name.
     ///
     /// # Errors
@@ -21,7 +26,7 @@ impl Grid {
     /// The records whose names begin with `prefix`, in the order of their names' bytes.
     #[must_use]
     pub fn records(&self, prefix: &str) -> Records {
-        stub(prefix)
+        Records::new(self, prefix)
     }
 
     /// Removes a record and its blocks, if `expect` is nothing or its generation; says whether there was one.
