@@ -91,6 +91,14 @@ impl Inbox {
         self.buffer.capacity()
     }
 
+    /// Bytes of memory that receiving the frame at hand takes in the end: more than [`Inbox::memory`] if the next
+    /// [`Inbox::space`] must grow for a frame longer than the usual.
+    #[must_use]
+    pub fn memory_wanted(&self) -> usize {
+        let held = self.end - self.start - self.shown;
+        if held < BUSY_ROOM || self.shown > 0 { self.memory() } else { self.memory().max(self.wanted()) }
+    }
+
     /// Gives the memory back if nothing is in it.
     pub fn relax(&mut self) {
         self.use_up();

@@ -165,3 +165,47 @@ impl TcpListen {
         self.address
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_this_machine_alone_is_told() {
+        for (address, loopback) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+            ("[::ffff:10.0.0.1]:1", false),
+            ("[fe80::1]:1", false),
+        ] {
+            assert_eq!(is_loopback_only(&address.parse().unwrap()), loopback, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_in_words() {
+        let mut listen = TcpListen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_ne!(listen.local_addr().port(), 0);
+        assert_eq!(listen.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let error = TcpListen::bind(listen.local_addr()).unwrap_err();
+        assert!(matches!(error, TcpBindError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains(&listen.local_addr().to_string()), "{error}");
+    }
+
+    #[test]
+    fn neither_end_holds_bytes_back_or_trusts_silence() {
+        let mut listen = TcpListen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let one = TcpLink::connect(&listen.local_addr(), Duration::from_secs(10)).unwrap();
+        let other = listen.accept().unwrap();
+        for link in [&one, &other] {
+            assert!(sockopt::tcp_nodelay(link.fd()).unwrap());
+            assert!(sockopt::socket_keepalive(link.fd()).unwrap());
+            assert_eq!(sockopt::tcp_keepidle(link.fd()).unwrap(), KEEPALIVE_IDLE);
+        }
+    }
+}

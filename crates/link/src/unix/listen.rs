@@ -74,10 +74,7 @@ impl UnixListen {
         let address = address_of(path)
             .map_err(|_| UnixBindError::BadPath { path: path.to_owned(), bytes: path.as_os_str().len() })?;
         let mode = Mode::from_raw_mode(mode & 0o777);
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(io("making a socket"))?;
-        // Linux gives the file the mode the socket has, less the umask: so there is no moment with a wider one.
-        fchmod(&fd, mode).map_err(io("setting its mode"))?;
+        let fd = socket_of_mode(mode).map_err(io("making a socket"))?;
 
         let _alone = Alone::in_directory_of(path);
         match bind(&fd, &address) {
@@ -133,6 +130,15 @@ impl Drop for UnixListen {
     }
 }
 
+/// A socket whose file, once bound, has at most the permissions `mode`: Linux gives it those of the socket less the
+/// umask, so that there is no moment with wider ones.
+fn socket_of_mode(mode: Mode) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&fd, mode)?;
+    Ok(fd)
+}
+
 /// Removes a socket file that nobody answers on; anything else stays and is an error.
 fn remove_stale(path: &Path) -> Result<(), UnixBindError> {
     let io = |step| move |error: Errno| UnixBindError::Io { path: path.to_owned(), step, source: error.into() };
@@ -182,5 +188,22 @@ impl Alone {
             }
         }
         Self(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_file_is_never_wider_than_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        for mode in [0o600, 0o000, 0o400] {
+            let fd = socket_of_mode(Mode::from_raw_mode(mode)).unwrap();
+            bind(&fd, &address_of(&path).unwrap()).unwrap();
+            assert_eq!(lstat(&path).unwrap().st_mode & 0o7777 & !mode, 0, "{mode:o}");
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 }
