@@ -91,10 +91,15 @@ impl fmt::Display for Failure {
 /// The operating system's words without Rust's number behind them.
 pub(crate) fn system_words(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text,
-    }
+    let words = without_code(&text);
+    if words == text { text } else { words.to_lowercase() }
+}
+
+/// A text without the `(os error 13)` that Rust puts behind the system's words.
+pub(crate) fn without_code(text: &str) -> String {
+    let Some((before, rest)) = text.split_once(" (os error ") else { return text.to_owned() };
+    let after = rest.split_once(')').map_or("", |(_, after)| after);
+    format!("{before}{after}")
 }
 
 #[cfg(test)]

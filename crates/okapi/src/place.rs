@@ -1,5 +1,6 @@
 //! Places: a record or some blocks, in a grid, on a node, in one text.
 
+use crate::failure::Failure;
 use crate::span::Indexes;
 use std::fmt;
 use std::str::FromStr;
@@ -35,6 +36,33 @@ impl fmt::Display for Thing {
     }
 }
 
+/// The argument by which commands take a [`Thing`].
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct What {
+    /// A record's name, or blocks: #5, #5..10, #5+10
+    #[arg(value_name = "WHAT")]
+    what: Option<Thing>,
+
+    /// Blocks: 5, 5..10 (5 to 9), 5+10 (ten from 5); the same as #5 and so on, without quotes
+    #[arg(long, short = 'i', value_name = "INDEX", conflicts_with = "what")]
+    index: Option<Indexes>,
+}
+
+impl What {
+    /// What is meant, if anything is.
+    pub(crate) fn given(&self) -> Option<Thing> {
+        self.index.map(Thing::Blocks).or_else(|| self.what.clone())
+    }
+
+    /// What is meant.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing is.
+    pub(crate) fn thing(&self) -> Result<Thing, Failure> {
+        self.given().ok_or_else(|| Failure::usage("what? name a record, or a block with --index"))
+    }
+}
+
 /// A grid on a node: `[NODE//]GRID`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GridPlace {
@@ -51,7 +79,9 @@ impl FromStr for GridPlace {
         let (node, grid) = split_node(text)?;
         let grid = grid.strip_suffix(':').unwrap_or(grid);
         if !is_grid_name(grid) {
-            return Err(format!("`{grid}` is not a grid's name; write [NODE//]GRID, as in photos or tcp://host:7070//photos"));
+            return Err(format!(
+                "`{grid}` is not a grid's name; write [NODE//]GRID, as in photos or tcp://host:7070//photos"
+            ));
         }
         Ok(Self { node, grid: Some(grid.to_owned()) })
     }
@@ -84,7 +114,9 @@ impl FromStr for Place {
         let (grid, thing) = match rest.split_once(':').filter(|(grid, _)| grid.is_empty() || is_grid_name(grid)) {
             Some((grid, thing)) => (Some(grid).filter(|grid| !grid.is_empty()).map(str::to_owned), thing),
             None if node.is_some() => {
-                return Err(format!("`{text}` names a node and no grid; write NODE//GRID:NAME, or NODE//GRID: for all of it"));
+                return Err(format!(
+                    "`{text}` names a node and no grid; write NODE//GRID:NAME, or NODE//GRID: for all of it"
+                ));
             }
             None => (None, rest),
         };
@@ -119,7 +151,9 @@ fn split_node(text: &str) -> Result<(Option<String>, &str), String> {
     };
     match text[skip..].find("//") {
         Some(at) => Ok((Some(text[..skip + at].to_owned()), &text[skip + at + 2..])),
-        None => Err(format!("`{text}` names a node and nothing on it; write NODE//GRID, as in tcp://host:7070//photos")),
+        None => {
+            Err(format!("`{text}` names a node and nothing on it; write NODE//GRID, as in tcp://host:7070//photos"))
+        }
     }
 }
 

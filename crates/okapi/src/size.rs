@@ -98,6 +98,28 @@ pub(crate) fn lasted(time: Duration) -> String {
     }
 }
 
+/// A length of time, written `250ms`, `5s`, `2m` or `1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Period(pub Duration);
+
+impl std::str::FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a time; write 250ms, 5s, 2m or 1h");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+        let millis = match text[digits..].trim() {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(millis).map(|millis| Self(Duration::from_millis(millis))).ok_or_else(wrong)
+    }
+}
+
 /// Bytes a second.
 pub(crate) fn rate(bytes: u64, time: Duration) -> String {
     format!("{}/s", Size((bytes as f64 / time.as_secs_f64().max(1e-6)) as u64))
@@ -146,6 +168,15 @@ mod tests {
         }
         for text in ["", "K", "-1", "1.5", "1..5K", "10X", "10Kx", "1.K", "99999999999999999999", "20000P"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn periods_have_a_unit() {
+        assert_eq!("250ms".parse(), Ok(Period(Duration::from_millis(250))));
+        assert_eq!("2m".parse(), Ok(Period(Duration::from_secs(120))));
+        for text in ["", "5", "s", "-1s", "5 days", "99999999999999999999s", "9999999999999999h"] {
+            assert!(text.parse::<Period>().is_err(), "{text}");
         }
     }
 
