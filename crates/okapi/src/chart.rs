@@ -13,8 +13,8 @@ pub(crate) const WIDTH: usize = 80;
 const ROWS_MAX: usize = 16;
 /// Where reservations for records begin.
 const RECORDS_FROM: u64 = 1 << 40;
-/// Columns that are neither label nor cell: `│ label │ cells │`.
-const FRAME: usize = 7;
+/// Columns that are neither label nor cell: `│ label │cells│`.
+const FRAME: usize = 5;
 
 /// Blocks one after the other: from the first up to and without the second.
 pub(crate) type Span = std::ops::Range<u64>;
@@ -71,7 +71,8 @@ impl Chart {
             let row = per_cell * cells_a_row as u64;
             let islands = islands(all, per_cell, 2 * row);
             let rows: u64 = islands.iter().map(|island| (island.end - island.start).div_ceil(row)).sum();
-            if rows + islands.len() as u64 <= ROWS_MAX as u64 {
+            let gaps = islands.iter().filter(|island| island.start > 0).count();
+            if rows + gaps as u64 <= ROWS_MAX as u64 {
                 break islands;
             }
             per_cell *= 2;
@@ -111,12 +112,12 @@ impl Chart {
         };
         let edge = |ends: [&str; 3]| {
             let [left, middle, right] = if charset == Charset::Ascii { ["+"; 3] } else { ends };
-            let (labels, cells) = (dash.repeat(label_wide + 2), dash.repeat(self.cells_a_row + 2));
+            let (labels, cells) = (dash.repeat(label_wide + 2), dash.repeat(self.cells_a_row));
             paint(Tone::Faint, &format!("{left}{labels}{middle}{cells}{right}"))
         };
         let bar = paint(Tone::Faint, bar);
         let line = |label: &str, cells: &str| {
-            format!("{bar} {} {bar} {cells} {bar}", paint(Tone::Faint, &format!("{label:>label_wide$}")))
+            format!("{bar} {} {bar}{cells}{bar}", paint(Tone::Faint, &format!("{label:>label_wide$}")))
         };
         let mut lines = vec![edge(["┌", "┬", "┐"])];
         for row in &self.rows {
@@ -286,9 +287,9 @@ mod tests {
         assert_eq!(
             drawn(&[], &[], Charset::Boxes),
             [
-                "┌───────────┬──────────────────────────────────────────────────────────────────┐",
-                "│         0 │                    nothing is stored here yet                    │",
-                "└───────────┴──────────────────────────────────────────────────────────────────┘",
+                "┌─────────────┬────────────────────────────────────────────────────────────────┐",
+                "│           0 │                   nothing is stored here yet                   │",
+                "└─────────────┴────────────────────────────────────────────────────────────────┘",
             ]
         );
     }
@@ -297,10 +298,10 @@ mod tests {
     fn one_block_is_one_cell() {
         let lines = drawn(&[5..6], &[], Charset::Boxes);
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1], format!("│         0 │ ·····█{} │", " ".repeat(58)));
+        assert_eq!(lines[1], format!("│           0 │·····█{}│", " ".repeat(58)));
         let far = drawn(&[1_000_000..1_000_001], &[], Charset::Ascii);
         assert!(far[1].contains(". 1,000,000 empty ."), "{}", far[1]);
-        assert!(far[2].starts_with("| 1,000,000 | # "), "{}", far[2]);
+        assert!(far[2].starts_with("|   1,000,000 |# "), "{}", far[2]);
     }
 
     #[test]
@@ -309,17 +310,17 @@ mod tests {
         assert_eq!(chart.per_cell, 1024);
         let lines = drawn(&[0..1_000_000], &[], Charset::Boxes);
         assert_eq!(lines.len(), 18);
-        assert_eq!(lines[1], format!("│         0 │ {} │", "█".repeat(64)));
-        assert!(lines[16].contains("█▓"), "the last cell is not full: {}", lines[16]);
+        assert_eq!(lines[1], format!("│           0 │{}│", "█".repeat(64)));
+        assert!(lines[16].contains("█▒"), "the last cell is not full: {}", lines[16]);
     }
 
     #[test]
     fn records_stand_apart_from_own_blocks_and_emptiness_is_folded() {
         let lines = drawn(&[0..10], &[RECORDS_FROM..RECORDS_FROM + 100], Charset::Boxes);
-        assert_eq!(lines[1], format!("│         0 │ {}{} │", "█".repeat(10), " ".repeat(54)));
+        assert_eq!(lines[1], format!("│           0 │{}{}│", "█".repeat(10), " ".repeat(54)));
         assert!(lines[2].contains("┄ 1,099,511 M empty ┄"), "{}", lines[2]);
-        assert_eq!(lines[3], format!("│      2^40 │ {} │", "▇".repeat(64)));
-        assert_eq!(lines[4], format!("│   2^40+64 │ {}{} │", "▇".repeat(36), " ".repeat(28)));
+        assert_eq!(lines[3], format!("│        2^40 │{}│", "▇".repeat(64)));
+        assert_eq!(lines[4], format!("│     2^40+64 │{}{}│", "▇".repeat(36), " ".repeat(28)));
     }
 
     #[test]

@@ -171,8 +171,8 @@ mod tests {
         );
         assert!(matches!(parse_line(words("quit")).unwrap().0.command, LineCommand::Exit));
         assert!(matches!(parse_line(words("get #5 --json")).unwrap().0.command, LineCommand::Data(_)));
-        let failure = usage_failure(&parse_line(words("gte x")).unwrap_err());
-        assert_eq!(failure.to_string(), "unrecognized subcommand 'gte' - a similar subcommand exists: 'get'");
+        let failure = usage_failure(&parse_line(words("slcie x")).unwrap_err());
+        assert_eq!(failure.to_string(), "unrecognized subcommand 'slcie' - a similar subcommand exists: 'slice'");
         assert!(parse_line(words("up")).is_err(), "nodes are not started from a shell");
     }
 }

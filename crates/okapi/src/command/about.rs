@@ -38,7 +38,7 @@ fn write(session: &mut Session, bytes: &[u8]) -> Result<(), Failure> {
     session.view.bytes().write_all(bytes).map_err(|error| Failure::io("standard output", &error))
 }
 
-/// Print the manual page, or write those of all commands to a directory
+/// Print the manual page, or write all pages to a directory
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
     /// Write okapi.1, okapi-put.1 and so on here

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Runs read for one map: more cannot be told apart on a screen, and each costs 16 bytes.
 const RUNS_MAX: usize = 4 << 20;
 
-/// Draw what of a grid is occupied, how full it is and how fragmented
+/// Draw a grid: what is occupied, how full, how fragmented
 ///
 /// Each cell stands for a number of blocks; the fuller the cell, the darker it is. Long emptiness is folded into one
 /// line. The user's own blocks and those of records are drawn differently.
@@ -217,7 +217,7 @@ mod tests {
         let text = page(&[0..1000, 1200..1201], &[1 << 40..(1 << 40) + 7700], Charset::Boxes);
         let expected = "\
 main · blocks of 64 KiB · always
-┌───────────┬──────────────────────────────────────────────────────────────────┐
+┌─────────────┬────────────────────────────────────────────────────────────────┐
 ";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains("a cell: 16 blocks, 1 MiB    ░▒▓█ own blocks  ▂▄▆▇ records  · empty"), "{text}");

@@ -35,11 +35,11 @@ Examples:
 {NAMING}"))]
 pub(crate) struct Args {
     /// The file to store; or, with `-` after it or with --text, the name to store under
-    #[arg(value_name = "FILE", allow_hyphen_values = true)]
+    #[arg(value_name = "FILE")]
     first: Option<String>,
 
     /// The name to store under [default: the file's]; `-`: store standard input under the first name
-    #[arg(value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(value_name = "NAME")]
     second: Option<String>,
 
     /// Store in this block (5) or these blocks (5..10, 5..) instead of a record

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     what: Option<String>,
 
     /// Which bytes: 10M-20M (up to and without), 10M+5M (that many), 10M- or just 10M (to the end)
-    #[arg(value_name = "RANGE", allow_hyphen_values = true)]
+    #[arg(value_name = "RANGE")]
     range: Option<String>,
 
     /// A block: the same as #5, without quotes
