@@ -215,8 +215,3 @@ impl Dial for OneLink {
         self.address.clone()
     }
 }
-
-/// Stands for what is not there yet.
-pub(crate) fn stub<A, T>(_: A) -> T {
-    panic!("not there yet")
-}

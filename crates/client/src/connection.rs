@@ -181,8 +181,10 @@ impl Connection {
         self.sent_bytes
     }
 
-    pub(crate) fn link(&mut self) -> &mut dyn Link {
-        &mut *self.link
+    /// Ends the connection: whatever the other end holds for it is let go.
+    pub(crate) fn end(&mut self) {
+        self.broken = true;
+        self.link.close();
     }
 
     /// Looks without waiting whether the other end is still there.
@@ -317,11 +319,7 @@ impl Connection {
         self.take_front(request, |frame| read(request, frame))
     }
 
-    fn take_aside<T>(
-        &mut self,
-        at: usize,
-        read: impl FnOnce(&Frame<'_>) -> Result<T, ReplyError>,
-    ) -> Result<T, Fault> {
+    fn take_aside<T>(&mut self, at: usize, read: impl FnOnce(&Frame<'_>) -> Result<T, ReplyError>) -> Result<T, Fault> {
         let aside = self.aside.remove(at);
         let result = read(&aside.frame());
         if self.spare.len() < SPARE_KEPT {
@@ -411,12 +409,13 @@ impl Connection {
 
 /// What the other end asks of us.
 impl Connection {
-    /// Answers what has come; waits at most `patience` if nothing has. Says how many asks were answered. Replies held
-    /// back stay so until [`Connection::release`].
+    /// Answers what has come until there is `enough` to see to; waits at most `patience` if nothing has. Says how many
+    /// asks were answered. Replies held back stay so until [`Connection::release`].
     pub(crate) fn serve<B: Backend<Payload = Nothing>>(
         &mut self,
         backend: &mut B,
         patience: &Deadline,
+        enough: impl Fn(&B) -> bool,
     ) -> Result<usize, Fault> {
         let mut answered = 0;
         loop {
@@ -429,7 +428,7 @@ impl Connection {
                 let verdict = okapi_grid::answer(&frame, backend, &mut self.outbox);
                 assert!(matches!(verdict, Answered::Yes | Answered::Last), "a follower answers at once");
                 answered += 1;
-                if verdict == Answered::Last {
+                if verdict == Answered::Last || enough(backend) {
                     return Ok(answered);
                 }
             }
@@ -469,18 +468,13 @@ impl Connection {
                     self.outbox.sent(count);
                     self.sent_bytes += count as u64;
                 }
-                Err(error) => self.wait_to_send(error, deadline)?,
+                Err(error) => self.wait_to_send(&error, deadline)?,
             }
         }
         Ok(())
     }
 
-    fn send_with_payloads(
-        &mut self,
-        head: &[u8],
-        puts: &[(PutAsk, &[u8])],
-        deadline: &Deadline,
-    ) -> Result<(), Fault> {
+    fn send_with_payloads(&mut self, head: &[u8], puts: &[(PutAsk, &[u8])], deadline: &Deadline) -> Result<(), Fault> {
         // The part that is sent next (0 is the head) and how much of it is sent already.
         let (mut at, mut done) = (0, 0);
         let part = |at: usize| if at == 0 { head } else { puts[at - 1].1 };
@@ -508,15 +502,15 @@ impl Connection {
                     }
                     done += sent;
                 }
-                Err(error) => self.wait_to_send(error, deadline)?,
+                Err(error) => self.wait_to_send(&error, deadline)?,
             }
         }
     }
 
     /// Waits for room to send. Takes in replies meanwhile: the other end may itself be waiting for us to do so.
-    fn wait_to_send(&mut self, error: io::Error, deadline: &Deadline) -> Result<(), Fault> {
+    fn wait_to_send(&mut self, error: &io::Error, deadline: &Deadline) -> Result<(), Fault> {
         if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(self.last_words(&error));
+            return Err(self.last_words(error));
         }
         loop {
             while let Some(header) = self.front()? {

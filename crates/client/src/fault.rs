@@ -65,6 +65,14 @@ pub enum Fault {
     /// A grid of that name is there, but it is another one than was opened.
     #[error("the grid was dropped and made anew since it was opened; open it again")]
     OtherGrid,
+    /// The caller's own stream failed.
+    #[error("{what} failed: {why}")]
+    Local {
+        /// What was being done.
+        what: &'static str,
+        /// The stream's own words.
+        why: String,
+    },
     /// What was asked cannot be done; nothing was sent.
     #[error("{0}")]
     Invalid(String),

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::connection::{Connection, Deadline};
 use crate::fault::{BlockError, Fault, GridError};
 use crate::list::{Blocks, Runs};
+use crate::pool::{Lease, Use};
 use okapi_base::{BlockSize, Generation, Index, Slice, crc32c, limits};
 use okapi_grid::ask::{self, ReplyError};
 use okapi_wire::message::GridInfo;
@@ -249,7 +250,9 @@ impl Grid {
         let key = Arc::new(Key { name: name.into(), token, info: OnceLock::new() });
         let this = Self { client: client.clone(), key };
         let named = if name.len() > limits::GRID_NAME_MAX { Err(Fault::refused(Status::BadName)) } else { Ok(()) };
-        named.and_then(|()| this.ask(Op::GridOpen, true, |_, _, _| Ok(()))).map_err(|fault| this.error("opening it", fault))?;
+        named
+            .and_then(|()| this.ask(Op::GridOpen, true, |_, _, _| Ok(())))
+            .map_err(|fault| this.error("opening it", fault))?;
         Ok(this)
     }
 
@@ -280,6 +283,26 @@ impl Grid {
         })
     }
 
+    /// A connection of one's own on which the grid is open, and its handle there.
+    pub(crate) fn stream(&self, deadline: &Deadline) -> Result<(Lease, u32), Fault> {
+        let pool = &self.client.pool;
+        let mut backoff = None;
+        loop {
+            let mut lease = pool.take(Use::Stream, deadline)?;
+            let why = match lease.handle(&self.key, deadline) {
+                Ok(handle) => return Ok((lease, handle)),
+                Err(Fault::Broken { why }) => why,
+                Err(fault) => return Err(fault),
+            };
+            drop(lease);
+            let delay = backoff.get_or_insert_with(|| pool.backoff()).delay();
+            if !pool.reconnects() || deadline.left() <= delay {
+                return Err(Fault::Broken { why });
+            }
+            std::thread::sleep(delay);
+        }
+    }
+
     pub(crate) fn error(&self, what: &'static str, fault: Fault) -> GridError {
         GridError { address: self.address().clone(), grid: self.key.name.to_string(), what, fault }
     }
@@ -288,11 +311,7 @@ impl Grid {
         BlockError::One { address: self.address().clone(), grid: self.key.name.clone(), index, what, fault }
     }
 
-    fn get_one<T>(
-        &self,
-        ask: GetAsk,
-        read: impl FnOnce(&Outcome, &[u8]) -> T,
-    ) -> Result<Option<T>, BlockError> {
+    fn get_one<T>(&self, ask: GetAsk, read: impl FnOnce(&Outcome, &[u8]) -> T) -> Result<Option<T>, BlockError> {
         let mut read = Some(read);
         let got = self.ask(Op::Get, true, |connection, handle, deadline| {
             let request = connection.get(handle, &[ask]);

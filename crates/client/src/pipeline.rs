@@ -3,7 +3,7 @@
 use crate::connection::Deadline;
 use crate::fault::{BlockError, Fault};
 use crate::grid::{Grid, check_got};
-use crate::pool::{Lease, Use};
+use crate::pool::Lease;
 use okapi_base::limits::{DESCRIPTORS_MAX, FRAMES_IN_FLIGHT_MAX};
 use okapi_grid::ask::{self, ReplyError};
 use okapi_wire::{Frame, GetAsk, Op, Outcome, PutAsk, flags};
@@ -47,10 +47,7 @@ impl Grid {
     /// [`BlockError`].
     pub fn pipeline(&self) -> Result<Pipeline, BlockError> {
         let deadline = self.deadline();
-        let opened = self.client().pool.take(Use::Stream, &deadline).and_then(|mut lease| {
-            let handle = lease.handle(self.key(), &deadline)?;
-            Ok((lease, handle))
-        });
+        let opened = self.stream(&deadline);
         let (lease, handle) = opened.map_err(|fault| self.block_error(okapi_base::Index::MIN, "a pipeline", fault))?;
         Ok(Pipeline { grid: self.clone(), lease, handle, flying: VecDeque::new(), spare: Vec::new(), coming: 0 })
     }

@@ -33,7 +33,7 @@ pub(crate) struct Pool {
 }
 
 struct State {
-    idle: Vec<Box<Connection>>,
+    idle: Vec<Connection>,
     /// Connections of single asks, idle ones included.
     open: usize,
     streams: usize,
@@ -58,7 +58,8 @@ impl Pool {
     /// Connects for the first time, once.
     pub(crate) fn open(dial: Box<dyn Dial>, settings: Settings, single: bool) -> Result<Arc<Self>, ConnectError> {
         let address: Arc<str> = dial.address().into();
-        let settings = Settings { connections: if single { 1 } else { settings.connections.max(1) }, ..settings };
+        let mut settings = settings;
+        settings.connections = if single { 1 } else { settings.connections.max(1) };
         let first = connect(&*dial, &settings, &address, settings.connect_timeout)?;
         Ok(Arc::new(Self {
             dial,
@@ -66,7 +67,7 @@ impl Pool {
             single,
             welcome: *first.welcome(),
             address,
-            state: Mutex::new(State { idle: vec![Box::new(first)], open: 1, streams: 0 }),
+            state: Mutex::new(State { idle: vec![first], open: 1, streams: 0 }),
             freed: Condvar::new(),
             relaxed: AtomicU64::new(0),
             synced: AtomicU64::new(0),
@@ -165,7 +166,7 @@ impl Pool {
                 drop(state);
                 // Counted already: dropped without a connection, the lease gives its place back.
                 let mut lease = Lease { connection: None, purpose, pool: self.clone() };
-                lease.connection = Some(Box::new(self.connect_again(deadline)?));
+                lease.connection = Some(self.connect_again(deadline)?);
                 return Ok(lease);
             }
             let timed_out = self.freed.wait_for(&mut state, deadline.left().min(Duration::from_secs(3600)));
@@ -195,7 +196,7 @@ impl Pool {
         }
     }
 
-    fn give_back(&self, purpose: Use, connection: Option<Box<Connection>>) {
+    fn give_back(&self, purpose: Use, connection: Option<Connection>) {
         let healthy = connection.filter(|connection| {
             let healthy = !connection.is_broken() && connection.outstanding() == 0;
             if !healthy {
@@ -255,12 +256,7 @@ impl Pool {
     }
 }
 
-fn connect(
-    dial: &dyn Dial,
-    settings: &Settings,
-    address: &str,
-    timeout: Duration,
-) -> Result<Connection, ConnectError> {
+fn connect(dial: &dyn Dial, settings: &Settings, address: &str, timeout: Duration) -> Result<Connection, ConnectError> {
     let deadline = Deadline::after(timeout);
     let link = dial.dial(timeout)?;
     Connection::open(link, settings, address, deadline.left())
@@ -281,7 +277,7 @@ fn may_pass(error: &ConnectError) -> bool {
 
 /// A connection on loan. Given back when dropped, if it is still fit for use.
 pub(crate) struct Lease {
-    connection: Option<Box<Connection>>,
+    connection: Option<Connection>,
     purpose: Use,
     pool: Arc<Pool>,
 }

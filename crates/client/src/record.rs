@@ -1,26 +1,41 @@
 //! Records: names for runs of blocks, read and written like files.
 
-use crate::client::stub;
-use crate::fault::RecordError;
+mod extents;
+mod read;
+mod write;
+
+use crate::fault::{Fault, RecordError};
 use crate::grid::Grid;
 use crate::list::Records;
-use okapi_base::Generation;
-use okapi_wire::message::RecordInfo;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use okapi_base::limits::{CONTENT_TYPE_MAX, RECORD_NAME_MAX};
+use okapi_base::{Generation, crc32c};
+use okapi_grid::ask;
+use okapi_wire::message::{RecordBind, RecordBound, RecordFind, RecordInfo, RecordRemove, RecordRename};
+use okapi_wire::{Op, PutAsk, Status, flags};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
-impl Grid {
-    pub(crate) fn record_error(&self, name: &str, what: &'static str, fault: crate::fault::Fault) -> RecordError {
-        let (address, grid) = (self.address().clone(), self.key().name.clone());
-        RecordError { address, grid, name: name.to_owned(), what, fault }
-    }
+pub(crate) use extents::Extents;
+pub use read::RecordReader;
+pub use write::RecordWriter;
 
+/// Bytes copied from or to the caller's stream at a time.
+const PIECE: usize = 256 << 10;
+
+/// A record's BLAKE3 that is not known.
+const UNKNOWN: [u8; 32] = [0; 32];
+
+impl Grid {
     /// A record, or nothing if there is none of that name.
     ///
     /// # Errors
     /// [`RecordError`].
     pub fn find(&self, name: &str) -> Result<Option<RecordInfo>, RecordError> {
-        stub(name)
+        match self.look_up(name) {
+            Ok(record) => Ok(Some(record)),
+            Err(Fault::Refused { status: Status::UnknownRecord, .. }) => Ok(None),
+            Err(fault) => Err(self.record_error(name, "finding it", fault)),
+        }
     }
 
     /// The records whose names begin with `prefix`, in the order of their names' bytes.
@@ -34,7 +49,18 @@ impl Grid {
     /// # Errors
     /// [`RecordError`].
     pub fn remove(&self, name: &str, expect: Option<Generation>) -> Result<bool, RecordError> {
-        stub((name, expect))
+        let removed = check_name(name).and_then(|()| {
+            let remove = RecordRemove { expect, name: name.to_owned() };
+            self.ask(Op::RecordRemove, false, |connection, handle, deadline| {
+                let request = connection.message(Op::RecordRemove, handle, &remove);
+                connection.accept(request, Op::RecordRemove, deadline)
+            })
+        });
+        match removed {
+            Ok(()) => Ok(true),
+            Err(Fault::Refused { status: Status::UnknownRecord, .. }) => Ok(false),
+            Err(fault) => Err(self.record_error(name, "removing it", fault)),
+        }
     }
 
     /// Gives a record another name, which must be free.
@@ -42,7 +68,14 @@ impl Grid {
     /// # Errors
     /// [`RecordError`].
     pub fn rename(&self, from: &str, to: &str) -> Result<(), RecordError> {
-        stub((from, to))
+        let renamed = check_name(from).and_then(|()| check_name(to)).and_then(|()| {
+            let rename = RecordRename { from: from.to_owned(), to: to.to_owned() };
+            self.ask(Op::RecordRename, false, |connection, handle, deadline| {
+                let request = connection.message(Op::RecordRename, handle, &rename);
+                connection.accept(request, Op::RecordRename, deadline)
+            })
+        });
+        renamed.map_err(|fault| self.record_error(from, "renaming it", fault))
     }
 
     /// Begins to write a record. `length` is how many bytes will come, if that is known: the blocks are then set aside
@@ -51,7 +84,9 @@ impl Grid {
     /// # Errors
     /// [`RecordError`].
     pub fn write(&self, name: &str, length: Option<u64>) -> Result<RecordWriter, RecordError> {
-        stub((name, length))
+        check_name(name)
+            .and_then(|()| RecordWriter::open(self, name, length))
+            .map_err(|fault| self.record_error(name, "writing it", fault))
     }
 
     /// Opens a record to read it.
@@ -59,16 +94,49 @@ impl Grid {
     /// # Errors
     /// [`RecordError`], with [`okapi_wire::Status::UnknownRecord`] if there is none of that name.
     pub fn read(&self, name: &str) -> Result<RecordReader, RecordError> {
-        stub(name)
+        self.look_up(name)
+            .and_then(|record| RecordReader::open(self, record))
+            .map_err(|fault| self.record_error(name, "opening it", fault))
     }
 
     /// Changes bytes in the middle of a record, durably. Its length stays, so they must lie within it; its BLAKE3 is
     /// unknown from then on.
     ///
     /// # Errors
-    /// [`RecordError`].
+    /// [`RecordError`]; after most of them part of the bytes may have been changed.
     pub fn patch(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), RecordError> {
-        stub((name, offset, bytes))
+        self.change(name, offset, bytes).map_err(|fault| self.record_error(name, "changing it", fault))
+    }
+
+    fn change(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let record = self.look_up(name)?;
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= record.length);
+        if end.is_none() {
+            let (count, length) = (bytes.len(), record.length);
+            return Err(Fault::Invalid(format!(
+                "{count} bytes at {offset} reach past its {length} bytes; write the record anew to make it longer"
+            )));
+        }
+        let block_size = self.block_size();
+        let extents = Extents::new(&record, block_size)?;
+        let mut puts: Vec<(PutAsk, &[u8])> = Vec::new();
+        let mut rest = bytes;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let (index, within) = extents.place(at);
+            let room = (block_size.bytes() - within) as usize;
+            let (piece, after) = rest.split_at(room.min(rest.len()));
+            puts.push((PutAsk::slice(index, within, piece, crc32c(piece)), piece));
+            (rest, at) = (after, at + piece.len() as u64);
+        }
+        let mut failed = None;
+        let put = self.put_many(&puts, flags::RECORD, |_, outcome| {
+            if !outcome.status.is_ok() {
+                failed.get_or_insert(outcome.status);
+            }
+        });
+        put.map_err(|error| error.fault().clone())?;
+        failed.map_or(Ok(()), |status| Err(Fault::refused(status)))
     }
 
     /// Writes a record from `from` to its end. `progress` is told the bytes taken so far.
@@ -83,7 +151,24 @@ impl Grid {
         from: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
     ) -> Result<RecordInfo, RecordError> {
-        stub((name, content_type, length, std::ptr::from_mut(from), progress(0)))
+        let what = "writing it";
+        let fail = |fault| self.record_error(name, what, fault);
+        check_content_type(content_type).map_err(fail)?;
+        let mut writer = self.write(name, length)?;
+        let mut piece = vec![0; PIECE];
+        loop {
+            let count = match from.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(fail(Fault::Local { what: "reading what is to be written", why: error.to_string() }));
+                }
+            };
+            writer.take(&piece[..count]).map_err(fail)?;
+            progress(writer.written());
+        }
+        writer.finish(content_type)
     }
 
     /// Reads a record, or the bytes of `range` of it (cut at its end), into `to`; a whole one is checked against its
@@ -98,84 +183,71 @@ impl Grid {
         to: &mut dyn Write,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(RecordInfo, u64), RecordError> {
-        stub((name, range, std::ptr::from_mut(to), progress(0)))
+        let fail = |fault| self.record_error(name, "reading it", fault);
+        let mut reader = self.read(name)?;
+        if let Some(range) = range {
+            reader.limit(range);
+        }
+        let mut written = 0;
+        loop {
+            let piece = reader.piece().map_err(fail)?;
+            if piece.is_empty() {
+                break;
+            }
+            to.write_all(piece)
+                .map_err(|error| fail(Fault::Local { what: "writing what was read", why: error.to_string() }))?;
+            let count = piece.len();
+            reader.consume(count);
+            written += count as u64;
+            progress(written);
+        }
+        if reader.verify() == Some(false) {
+            let text = "what was read does not match its BLAKE3; `okapi fsck` shows what is damaged".to_owned();
+            return Err(fail(Fault::Refused { status: Status::Corrupted, text }));
+        }
+        Ok((reader.info().clone(), written))
+    }
+
+    pub(crate) fn record_error(&self, name: &str, what: &'static str, fault: Fault) -> RecordError {
+        let (address, grid) = (self.address().clone(), self.key().name.clone());
+        RecordError { address, grid, name: name.to_owned(), what, fault }
+    }
+
+    pub(crate) fn look_up(&self, name: &str) -> Result<RecordInfo, Fault> {
+        check_name(name)?;
+        let find = RecordFind { name: name.to_owned() };
+        self.ask(Op::RecordFind, true, |connection, handle, deadline| {
+            let request = connection.message(Op::RecordFind, handle, &find);
+            connection.reply(request, deadline, |frame| {
+                let record: RecordInfo = ask::read(frame, Op::RecordFind)?;
+                if record.name != find.name {
+                    return Err(ask::ReplyError::Malformed("it finds a record of another name"));
+                }
+                Ok(record)
+            })
+        })
+    }
+
+    /// Binds a name to blocks that are there already and belong to no record.
+    pub(crate) fn bind(&self, record: &RecordInfo) -> Result<(), Fault> {
+        let bind = RecordBind { lease: 0, expect: None, record: record.clone() };
+        self.ask(Op::RecordBind, true, |connection, handle, deadline| {
+            let request = connection.message(Op::RecordBind, handle, &bind);
+            connection.read::<RecordBound>(request, Op::RecordBind, deadline).map(drop)
+        })
     }
 }
 
-/// Writes a record as a stream. Dropped without [`RecordWriter::finish`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct RecordWriter(());
-
-impl RecordWriter {
-    /// Bytes taken so far.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        stub(())
+fn check_name(name: &str) -> Result<(), Fault> {
+    if name.is_empty() || name.len() > RECORD_NAME_MAX || name.chars().any(char::is_control) {
+        return Err(Fault::refused(Status::BadName));
     }
-
-    /// Binds the name to what was written, replacing a record that had it. When this returns it is durable.
-    ///
-    /// # Errors
-    /// [`RecordError`]; nothing is bound then (after [`crate::Fault::Interrupted`]: perhaps).
-    pub fn finish(self, content_type: &str) -> Result<RecordInfo, RecordError> {
-        stub(content_type)
-    }
-
-    /// As [`RecordWriter::finish`], but only if the record of that name is at `expect`
-    /// ([`Generation::ABSENT`]: if there is none).
-    ///
-    /// # Errors
-    /// [`RecordError`], with [`okapi_wire::Status::Stale`] if it is not.
-    pub fn finish_if(self, content_type: &str, expect: Generation) -> Result<RecordInfo, RecordError> {
-        stub((content_type, expect))
-    }
+    Ok(())
 }
 
-/// Errors are [`RecordError`]s within [`io::Error`]s. `flush` sends what is buffered of whole blocks; only `finish`
-/// makes anything durable.
-impl Write for RecordWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        stub(bytes)
+fn check_content_type(content_type: &str) -> Result<(), Fault> {
+    if content_type.len() > CONTENT_TYPE_MAX {
+        return Err(Fault::Invalid(format!("a content type has at most {CONTENT_TYPE_MAX} bytes")));
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        stub(())
-    }
-}
-
-/// Reads a record as a stream, with several frames in flight ahead of the reader.
-#[derive(Debug)]
-pub struct RecordReader(());
-
-impl RecordReader {
-    /// The record.
-    #[must_use]
-    pub fn info(&self) -> &RecordInfo {
-        stub(())
-    }
-
-    /// Reads only these bytes from here on, cut at the record's end; positions stay those of the record.
-    pub fn limit(&mut self, range: Range<u64>) {
-        stub(range)
-    }
-
-    /// Checks what was read from the first byte to the last, in order, against the record's BLAKE3: true if they
-    /// match, nothing if not all was read in order or the record's BLAKE3 is unknown.
-    #[must_use]
-    pub fn verify(&self) -> Option<bool> {
-        stub(())
-    }
-}
-
-/// Errors are [`RecordError`]s within [`io::Error`]s.
-impl Read for RecordReader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        stub(into)
-    }
-}
-
-impl Seek for RecordReader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        stub(to)
-    }
+    Ok(())
 }

@@ -1,6 +1,10 @@
 //! The client against a node in miniature, over every link there is, with links that break and nodes that misbehave.
 
 mod blocks;
+mod faults;
+mod pipeline;
+mod records;
+mod replication;
 mod toy;
 
 use okapi_client::{Client, Reconnect, Settings};

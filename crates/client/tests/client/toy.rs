@@ -5,13 +5,11 @@ use okapi_client::{ConnectError, Dial, Token};
 use okapi_grid::{Answered, Backend, Control, Fetched, Inbox, Outbox, Reply, Stored, answer, ask};
 use okapi_link::{Interest, Link, UnixLink, memory};
 use okapi_wire::message::*;
-use okapi_wire::{
-    Frame, Header, Hello, Limits, Listed, Message, Op, PutAsk, PutKind, Run, Status, Welcome, flags,
-};
+use okapi_wire::{Frame, Header, Hello, Limits, Listed, Message, Op, PutAsk, PutKind, Run, Status, Welcome, flags};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,24 +17,26 @@ type Bytes = Arc<[u8]>;
 
 /// Everything a toy node holds, and how it misbehaves.
 #[derive(Default)]
-pub struct World {
+pub(crate) struct World {
     grids: BTreeMap<String, ToyGrid>,
     ids: u32,
     generation: u64,
     leases: u64,
     connections: u64,
+    /// Which node this is.
+    pub(crate) node: [u8; 16],
     /// Puts carried out, by index, in order.
-    pub puts: Vec<u64>,
+    pub(crate) puts: Vec<u64>,
     /// Every payload goes out with a wrong checksum.
-    pub wrong_crc: bool,
+    pub(crate) wrong_crc: bool,
     /// Asks other than hello are never answered.
-    pub silent: bool,
+    pub(crate) silent: bool,
     /// What the other end may let wait, 0 for the usual.
-    pub reply_window: u32,
+    pub(crate) reply_window: u32,
     /// The node's token; none: everyone is the owner.
-    pub token: Option<Token>,
+    pub(crate) token: Option<Token>,
     /// The next ask is answered with a goodbye.
-    pub goodbye: Option<String>,
+    pub(crate) goodbye: Option<String>,
 }
 
 struct ToyGrid {
@@ -95,11 +95,11 @@ impl ToyGrid {
 }
 
 impl World {
-    pub fn new() -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self::default()))
+    pub(crate) fn new() -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { node: [9; 16], ..Self::default() }))
     }
 
-    pub fn grid(&mut self, name: &str, block_size: u32) -> &mut Self {
+    pub(crate) fn grid(&mut self, name: &str, block_size: u32) -> &mut Self {
         self.ids += 1;
         let grid = ToyGrid {
             id: self.ids,
@@ -115,20 +115,24 @@ impl World {
         self
     }
 
-    pub fn blocks(&self, grid: &str) -> BTreeMap<u64, Vec<u8>> {
+    pub(crate) fn blocks(&self, grid: &str) -> BTreeMap<u64, Vec<u8>> {
         self.grids[grid].blocks.iter().map(|(index, (_, bytes))| (*index, bytes.to_vec())).collect()
     }
 
-    pub fn records(&self, grid: &str) -> BTreeMap<String, RecordInfo> {
+    pub(crate) fn records(&self, grid: &str) -> BTreeMap<String, RecordInfo> {
         self.grids[grid].records.clone()
     }
 
-    pub fn reserved(&self, grid: &str) -> usize {
-        self.grids[grid].leases.len()
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    pub(crate) fn reserved(&self, grid: &str) -> usize {
+        self.grids[grid].leases.values().filter(|(_, runs)| !runs.is_empty()).count()
     }
 
     /// Changes a byte behind everybody's back: the checksum no longer fits.
-    pub fn set(&mut self, grid: &str, index: u64, bytes: &[u8]) {
+    pub(crate) fn set(&mut self, grid: &str, index: u64, bytes: &[u8]) {
         self.generation += 1;
         let generation = Generation(self.generation);
         let grid = self.grids.get_mut(grid).unwrap();
@@ -173,8 +177,12 @@ impl Drop for Visitor {
     fn drop(&mut self) {
         let mut world = self.world.lock().unwrap();
         for grid in world.grids.values_mut() {
-            let dead: Vec<u64> =
-                grid.leases.iter().filter(|(_, (owner, _))| *owner == self.connection).map(|(lease, _)| *lease).collect();
+            let dead: Vec<u64> = grid
+                .leases
+                .iter()
+                .filter(|(_, (owner, _))| *owner == self.connection)
+                .map(|(lease, _)| *lease)
+                .collect();
             for lease in dead {
                 let (_, runs) = grid.leases.remove(&lease).unwrap();
                 grid.delete_runs(&runs);
@@ -240,7 +248,11 @@ impl Backend for Visitor {
             PutKind::Slice if payload.is_empty() => {}
             PutKind::Slice | PutKind::Zeroes => {
                 bytes.resize(bytes.len().max(to), 0);
-                if ask.kind == PutKind::Slice { bytes[from..to].copy_from_slice(payload) } else { bytes[from..to].fill(0) }
+                if ask.kind == PutKind::Slice {
+                    bytes[from..to].copy_from_slice(payload);
+                } else {
+                    bytes[from..to].fill(0);
+                }
             }
         }
         grid.changes.push(Change::Block(index));
@@ -253,7 +265,14 @@ impl Backend for Visitor {
         Stored { status: Status::Ok, generation, length, hold: None }
     }
 
-    fn list(&mut self, handle: u32, from: Index, limit: usize, detail: bool, out: &mut Vec<Listed>) -> Result<bool, Status> {
+    fn list(
+        &mut self,
+        handle: u32,
+        from: Index,
+        limit: usize,
+        detail: bool,
+        out: &mut Vec<Listed>,
+    ) -> Result<bool, Status> {
         let world = self.world.lock().unwrap();
         let grid = &world.grids[&self.name(&world, handle)?];
         for (index, (generation, bytes)) in grid.blocks.range(from.get()..) {
@@ -262,7 +281,8 @@ impl Backend for Visitor {
             }
             let index = Index::new(*index).unwrap();
             let bare = Listed { index, length: 0, crc: 0, generation: Generation::ABSENT };
-            let full = Listed { index, length: bytes.len() as u32, crc: okapi_base::crc32c(bytes), generation: *generation };
+            let full =
+                Listed { index, length: bytes.len() as u32, crc: okapi_base::crc32c(bytes), generation: *generation };
             out.push(if detail { full } else { bare });
         }
         Ok(false)
@@ -323,7 +343,7 @@ impl Visitor {
         if world.reply_window > 0 {
             limits.reply_window = world.reply_window;
         }
-        say(reply, &Welcome { version: 1, owner: self.owner, limits, node: [9; 16] });
+        say(reply, &Welcome { version: 1, owner: self.owner, limits, node: world.node });
         Control::Done(Status::Ok)
     }
 
@@ -531,17 +551,15 @@ fn bind(outbox: &mut Outbox<Bytes>, request: u32, handle: u32, record: RecordInf
 impl ToyGrid {
     /// The first free run of so many blocks from 2^40 on.
     fn free(&self, blocks: u64) -> Run {
+        let taken = |index: &u64| {
+            let held = self.blocks.contains_key(index) || self.lease_at(*index).is_some();
+            held || self.record_at(*index).is_some()
+        };
         let mut start = 1u64 << 40;
-        'next: loop {
-            for index in start..start + blocks {
-                let taken = self.blocks.contains_key(&index) || self.lease_at(index).is_some();
-                if taken || self.record_at(index).is_some() {
-                    start = index + 1;
-                    continue 'next;
-                }
-            }
-            return Run { start: Index::new(start).unwrap(), count: blocks };
+        while let Some(index) = (start..start + blocks).rfind(taken) {
+            start = index + 1;
         }
+        Run { start: Index::new(start).unwrap(), count: blocks }
     }
 
     fn bind(&mut self, bind: RecordBind, connection: u64, generation: Generation) -> Result<(), Status> {
@@ -589,7 +607,7 @@ impl ToyGrid {
 }
 
 /// Serves one connection until it ends.
-pub fn serve(world: Arc<Mutex<World>>, mut link: Box<dyn Link>) {
+pub(crate) fn serve(world: Arc<Mutex<World>>, mut link: Box<dyn Link>) {
     let connection = {
         let mut world = world.lock().unwrap();
         world.connections += 1;
@@ -650,29 +668,29 @@ pub fn serve(world: Arc<Mutex<World>>, mut link: Box<dyn Link>) {
 
 /// What carries a toy node's links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
+pub(crate) enum Carrier {
     Memory,
     Unix,
 }
 
 /// The way to a toy node.
-pub struct ToToy {
-    pub world: Arc<Mutex<World>>,
-    pub carrier: Carrier,
+pub(crate) struct ToToy {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) carrier: Carrier,
     /// What each new link can carry before it breaks; nothing: for ever.
-    pub cuts: Option<Arc<Cuts>>,
-    /// Nobody is there.
-    pub down: Arc<AtomicBool>,
+    pub(crate) cuts: Option<Arc<Cuts>>,
+    /// So many times nobody is there.
+    pub(crate) down: Arc<AtomicI64>,
 }
 
 impl ToToy {
-    pub fn new(world: &Arc<Mutex<World>>, carrier: Carrier) -> Self {
+    pub(crate) fn new(world: &Arc<Mutex<World>>, carrier: Carrier) -> Self {
         Self { world: world.clone(), carrier, cuts: None, down: Arc::default() }
     }
 }
 
 /// Cuts links after a number of bytes drawn from a seed, in either direction.
-pub struct Cuts {
+pub(crate) struct Cuts {
     dice: AtomicU64,
     most: u64,
     /// Links still to be cut; then they hold.
@@ -680,7 +698,7 @@ pub struct Cuts {
 }
 
 impl Cuts {
-    pub fn new(seed: u64, most: u64, links: i64) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, most: u64, links: i64) -> Arc<Self> {
         Arc::new(Self { dice: AtomicU64::new(seed), most, left: AtomicI64::new(links) })
     }
 
@@ -696,7 +714,8 @@ impl Cuts {
 
 impl Dial for ToToy {
     fn dial(&self, _: Duration) -> Result<Box<dyn Link>, ConnectError> {
-        if self.down.load(Ordering::SeqCst) {
+        if self.down.load(Ordering::SeqCst) > 0 {
+            self.down.fetch_sub(1, Ordering::SeqCst);
             let target = okapi_client::Target::Unix("/nobody/there".into());
             return Err(okapi_link::ConnectError::Refused { target }.into());
         }
@@ -778,4 +797,3 @@ impl Link for Cutting {
         self.link.close();
     }
 }
-
