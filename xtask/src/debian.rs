@@ -40,3 +40,15 @@ fn apt(words: &[&str]) -> Result<(), String> {
         Err(why) => Err(format!("apt-get does not run here: {why}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_or_not() {
+        assert!(program("sh").is_some());
+        assert!(program("no-such-program-anywhere").is_none());
+        assert!(install(&[("sh", "dash")]).is_ok());
+    }
+}
