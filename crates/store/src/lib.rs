@@ -4,8 +4,10 @@
 //! processes), [`log`] (the durable segment log), [`fjall`](mod@fjall) (an LSM tree, for comparison and for small hot sets).
 
 pub mod engine;
+pub mod log;
 pub mod memory;
 pub mod payload;
 
 pub use engine::*;
+pub use log::Log;
 pub use payload::{Buffers, Lent, Payload};
