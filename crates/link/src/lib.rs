@@ -1,7 +1,19 @@
 //! Links: byte streams between a client and a node, all behind one trait.
 //!
-//! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes.
+//! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes. [`Target`] says in text where a
+//! node is, and connects to it; [`Backoff`] says when to try again.
 
+pub mod backoff;
 pub mod link;
+pub mod memory;
+mod socket;
+pub mod target;
+pub mod tcp;
+pub mod unix;
 
+pub use backoff::Backoff;
 pub use link::{Facts, Interest, Kind, Link, Peer};
+pub use memory::MemoryLink;
+pub use target::{ConnectError, Target, TargetError};
+pub use tcp::{TcpBindError, TcpLink, TcpListen, is_loopback_only};
+pub use unix::{UnixBindError, UnixLink, UnixListen};

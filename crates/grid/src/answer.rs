@@ -1,0 +1,196 @@
+//! Answering one frame.
+
+use crate::backend::{Backend, Control, Fetched, Reply, Stored};
+use crate::outbox::{Hold, Outbox, reply_header};
+use alloc::string::String;
+use alloc::vec::Vec;
+use okapi_base::{BlockSize, Ticket, crc32c, limits};
+use okapi_wire::{Frame, GetAsk, ListAsk, Listed, Op, Outcome, PutAsk, PutKind, Run, Status, flags};
+
+/// What became of an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// The reply is in the outbox, perhaps held.
+    Yes,
+    /// A disk would have to be waited for; the outbox is as before. Answer the frame again where that harms nobody.
+    NotNow,
+    /// The backend keeps the ask and will answer later.
+    Later,
+    /// The reply is in the outbox; after it the connection ends.
+    Last,
+}
+
+/// Puts an ask to the backend and writes the reply. Descriptors are carried out in their order.
+pub fn answer<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payload>) -> Answered {
+    debug_assert!(!ask.header.is_reply());
+    let refusal = match ask.header.operation() {
+        None => Status::UnknownOp,
+        Some(Op::Get) => match backend.grid(ask.header.grid) {
+            Ok(_) => return get(ask, backend, outbox),
+            Err(status) => status,
+        },
+        Some(Op::Put) => match backend.grid(ask.header.grid) {
+            Ok(block_size) => return put(ask, block_size, backend, outbox),
+            Err(status) => status,
+        },
+        Some(Op::List | Op::Runs) => match list(ask, backend, outbox) {
+            Ok(()) => return Answered::Yes,
+            Err(status) => status,
+        },
+        Some(_) => return control(ask, backend, outbox),
+    };
+    outbox.refuse(&ask.header, refusal, refusal.text());
+    Answered::Yes
+}
+
+fn get<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payload>) -> Answered {
+    if !ask.payload.is_empty() {
+        outbox.refuse(&ask.header, Status::Malformed, "a get has no payload");
+        return Answered::Yes;
+    }
+    let block_size = match backend.grid(ask.header.grid) {
+        Ok(block_size) => block_size.bytes(),
+        Err(status) => {
+            outbox.refuse(&ask.header, status, status.text());
+            return Answered::Yes;
+        }
+    };
+    let credit = ask.header.credit.min(limits::REPLY_WINDOW) as usize;
+    let header = reply_header(&ask.header, Status::Ok);
+    let mut draft = outbox.draft(header, ask.header.count, Outcome::BYTES);
+    for (number, bytes) in ask.descriptors.as_chunks::<{ GetAsk::BYTES }>().0.iter().enumerate() {
+        let wanted = GetAsk::decode(bytes);
+        let outcome = match wanted.index {
+            None => Outcome::bare(Status::BadIndex),
+            Some(_) if wanted.slice.offset > block_size => Outcome::bare(Status::PastBlock),
+            Some(index) => match backend.get(ask.header.grid, index) {
+                Fetched::Absent => Outcome::bare(Status::Absent),
+                Fetched::Failed(status) => Outcome::bare(status),
+                // The draft is dropped, and with it all that was written of the reply.
+                Fetched::NotNow => return Answered::NotNow,
+                Fetched::Block { generation, crc, payload } => {
+                    let stored = payload.as_ref().len();
+                    let length = u32::try_from(stored).expect("a block is shorter than 4 GiB");
+                    let range = wanted.slice.within(length);
+                    let mut outcome = Outcome { status: Status::Ok, payload: 0, length, crc: 0, generation };
+                    if draft.body() + range.len() > credit {
+                        outcome.status = Status::NoCredit;
+                    } else {
+                        outcome.payload = u32::try_from(range.len()).expect("a slice is within its block");
+                        outcome.crc =
+                            if range.len() == stored { crc } else { crc32c(&payload.as_ref()[range.clone()]) };
+                        if range.len() <= limits::COPY_MAX {
+                            draft.copy(&payload.as_ref()[range]);
+                        } else {
+                            draft.lend(payload, range);
+                        }
+                    }
+                    outcome
+                }
+            },
+        };
+        draft.descriptor(number, &outcome.encode());
+    }
+    draft.finish(0);
+    Answered::Yes
+}
+
+fn put<B: Backend>(
+    ask: &Frame<'_>,
+    block_size: BlockSize,
+    backend: &mut B,
+    outbox: &mut Outbox<B::Payload>,
+) -> Answered {
+    let asks = ask.descriptors.as_chunks::<{ PutAsk::BYTES }>().0;
+    // The lengths are settled before anything is done: a frame whose payloads do not add up is refused whole.
+    let announced: u64 = asks.iter().map(|bytes| u64::from(announced_payload(bytes))).sum();
+    if announced != ask.payload.len() as u64 {
+        outbox.refuse(&ask.header, Status::Malformed, "the payloads' lengths do not add up to the frame's");
+        return Answered::Yes;
+    }
+    let mut hold = Hold { engine: 0, ticket: Ticket::NOW };
+    let mut rest = ask.payload;
+    let mut draft = outbox.draft(reply_header(&ask.header, Status::Ok), ask.header.count, Outcome::BYTES);
+    for (number, bytes) in asks.iter().enumerate() {
+        let (payload, after) = rest.split_at(announced_payload(bytes) as usize);
+        rest = after;
+        let stored = match PutAsk::decode(bytes).and_then(|wanted| check_put(&wanted, payload, block_size)) {
+            Ok(wanted) => backend.put(ask.header.grid, &wanted, payload, ask.header.flags),
+            Err(status) => Stored::refused(status),
+        };
+        if let Some(wait) = stored.hold {
+            hold = Hold { engine: wait.engine, ticket: hold.ticket.max(wait.ticket) };
+        }
+        let Stored { status, generation, length, .. } = stored;
+        draft.descriptor(number, &Outcome { status, payload: 0, length, crc: 0, generation }.encode());
+    }
+    draft.finish_held(0, hold);
+    Answered::Yes
+}
+
+/// The payload length a put's descriptor announces, whatever else is wrong with it.
+fn announced_payload(bytes: &[u8; PutAsk::BYTES]) -> u32 {
+    u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]])
+}
+
+fn check_put(ask: &PutAsk, payload: &[u8], block_size: BlockSize) -> Result<PutAsk, Status> {
+    if u64::from(ask.offset) + u64::from(ask.length) > u64::from(block_size.bytes()) {
+        return Err(Status::PastBlock);
+    }
+    if matches!(ask.kind, PutKind::Whole | PutKind::Slice) && crc32c(payload) != ask.crc {
+        return Err(Status::BadChecksum);
+    }
+    Ok(*ask)
+}
+
+fn list<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payload>) -> Result<(), Status> {
+    backend.grid(ask.header.grid)?;
+    let ([bytes], []) = ask.descriptors.as_chunks::<{ ListAsk::BYTES }>() else {
+        return Err(Status::Malformed);
+    };
+    let wanted = ListAsk::decode(bytes);
+    let from = wanted.from.ok_or(Status::BadIndex)?;
+    let limit = (wanted.limit as usize).min(usize::from(limits::DESCRIPTORS_MAX));
+    let header = reply_header(&ask.header, Status::Ok);
+    let count = |length: usize| u16::try_from(length).expect("a backend lists no more than its limit");
+    let more;
+    if ask.header.operation() == Some(Op::List) {
+        let mut found: Vec<Listed> = Vec::new();
+        more = backend.list(ask.header.grid, from, limit, ask.header.flags & flags::DETAIL != 0, &mut found)?;
+        let mut draft = outbox.draft(header, count(found.len()), Listed::BYTES);
+        for (number, block) in found.iter().enumerate() {
+            draft.descriptor(number, &block.encode());
+        }
+        draft.finish(if more { flags::MORE } else { 0 });
+    } else {
+        let mut found: Vec<Run> = Vec::new();
+        more = backend.runs(ask.header.grid, from, limit, &mut found)?;
+        let mut draft = outbox.draft(header, count(found.len()), Run::BYTES);
+        for (number, run) in found.iter().enumerate() {
+            draft.descriptor(number, &run.encode());
+        }
+        draft.finish(if more { flags::MORE } else { 0 });
+    }
+    Ok(())
+}
+
+fn control<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payload>) -> Answered {
+    let (mut body, mut text) = (Vec::new(), String::new());
+    let verdict = backend.control(ask, &mut Reply { body: &mut body, text: &mut text });
+    let (status, answered) = match verdict {
+        Control::Later => return Answered::Later,
+        Control::Held(hold) => {
+            let header = reply_header(&ask.header, Status::Ok);
+            outbox.message_held(header, hold, |out| out.extend_from_slice(&body));
+            return Answered::Yes;
+        }
+        Control::Done(status) => (status, Answered::Yes),
+        Control::Last(status) => (status, Answered::Last),
+    };
+    if status.is_ok() {
+        outbox.message(reply_header(&ask.header, status), |out| out.extend_from_slice(&body));
+    } else {
+        outbox.refuse(&ask.header, status, if text.is_empty() { status.text() } else { &text });
+    }
+    answered
+}

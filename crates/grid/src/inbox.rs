@@ -1,0 +1,121 @@
+//! The receiving side of a connection.
+
+use alloc::vec::Vec;
+use okapi_wire::{Frame, FrameError, HEADER_BYTES};
+
+/// Room a fresh inbox makes for the first bytes.
+const FIRST_ROOM: usize = 4 << 10;
+/// Room an inbox grows to when bytes keep coming; only a frame that is longer makes it grow further.
+const BUSY_ROOM: usize = 64 << 10;
+
+/// Received bytes, cut into frames where they lie.
+///
+/// A frame is parsed once all of it is there. Large frames are received to their last byte and no further, so that
+/// each begins at the buffer's start and no payload is ever moved.
+#[derive(Debug)]
+pub struct Inbox {
+    buffer: Vec<u8>,
+    /// Bytes before this are used up.
+    start: usize,
+    /// Bytes before this are received.
+    end: usize,
+    /// Bytes of the frame handed out last; used up at the next call.
+    shown: usize,
+    body_max: u32,
+}
+
+impl Inbox {
+    /// An empty inbox that takes bodies of at most `body_max` bytes. It takes memory only once bytes come.
+    #[must_use]
+    pub const fn new(body_max: u32) -> Self {
+        Self { buffer: Vec::new(), start: 0, end: 0, shown: 0, body_max }
+    }
+
+    /// Where the next bytes are to be received. Never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.use_up();
+        let held = self.end - self.start;
+        let wanted = self.wanted();
+        if self.start > 0 && (held == 0 || self.buffer.len() - self.start < wanted || self.end == self.buffer.len()) {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            // Twice what was really received, not what a header claims: a claim costs its maker as much as us.
+            let room = (self.buffer.len() * 2).max(FIRST_ROOM).min(wanted.max(BUSY_ROOM));
+            self.buffer.resize(room, 0);
+        }
+        let until = if wanted > BUSY_ROOM { self.buffer.len().min(self.start + wanted) } else { self.buffer.len() };
+        &mut self.buffer[self.end..until]
+    }
+
+    /// Says that the first `count` bytes of [`Inbox::space`] have been received.
+    ///
+    /// # Panics
+    /// If that is more than there was space for.
+    pub fn received(&mut self, count: usize) {
+        assert!(count <= self.buffer.len() - self.end, "more bytes received than there was room for");
+        self.end += count;
+    }
+
+    /// The next whole frame, or nothing until more bytes are received. It is used up by the next call of anything.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the connection must end.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        self.use_up();
+        match Frame::parse(&self.buffer[self.start..self.end], self.body_max)? {
+            Some((frame, length)) => {
+                self.shown = length;
+                Ok(Some(frame))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Leaves the frame handed out last where it is: the next call of [`Inbox::next_frame`] hands it out again.
+    pub fn put_back(&mut self) {
+        self.shown = 0;
+    }
+
+    /// Whether part of a frame is there and the rest is not.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.end - self.start > self.shown
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Gives the memory back if nothing is in it.
+    pub fn relax(&mut self) {
+        self.use_up();
+        if self.start == self.end {
+            self.buffer = Vec::new();
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    fn use_up(&mut self) {
+        self.start += core::mem::take(&mut self.shown);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Bytes the frame at hand needs in all, as far as is known.
+    fn wanted(&self) -> usize {
+        match self.buffer[self.start..self.end].first_chunk::<HEADER_BYTES>() {
+            // A bad header is reported by the next parse; here it only must not make the buffer grow.
+            Some(head) => {
+                let body = u32::from_le_bytes([head[24], head[25], head[26], head[27]]);
+                HEADER_BYTES + body.min(self.body_max) as usize
+            }
+            None => HEADER_BYTES,
+        }
+    }
+}
