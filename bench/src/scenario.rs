@@ -58,7 +58,6 @@ pub(crate) struct Scenario {
     /// Connections, all driven by one thread.
     pub(crate) connections: usize,
     /// Whether waiting ends may spin before they sleep (those that can).
-    #[expect(dead_code, reason = "only Okapi can spin, and it does not take part yet")]
     pub(crate) spin: bool,
     /// What is asked of Okapi.
     pub(crate) goals: &'static [Goal],
