@@ -35,6 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         "payload/s",
         "client us",
         "server us",
+        "p50 us",
         "Okapi is",
         "goal",
         "verdict",
@@ -110,6 +111,7 @@ fn show(table: &mut Table, scenario: &Scenario, measured: &[(&'static str, Vec<S
             bytes(sample.bytes),
             format!("{:.2}", sample.client_cpu),
             format!("{:.2}", sample.server_cpu),
+            if sample.p50.is_nan() { String::new() } else { format!("{:.2}", sample.p50) },
         ];
         let goals: Vec<&Goal> = scenario.goals.iter().filter(|goal| goal.rival == *name).collect();
         let plain = match okapi {
@@ -136,22 +138,28 @@ fn show(table: &mut Table, scenario: &Scenario, measured: &[(&'static str, Vec<S
 
 /// What Okapi is beside the rival, what it should be, and whether it is.
 fn judge(goal: &Goal, okapi: Option<&[Sample]>, rival: &[Sample]) -> [String; 3] {
+    let bound = goal.bound;
     let wanted = match goal.measure {
-        Measure::Ops => format!(">= {} x", goal.ratio),
-        Measure::Cpu => format!("<= {} x cpu", goal.ratio),
+        Measure::Ops => format!(">= {bound} x"),
+        Measure::Cpu => format!("<= {bound} x cpu"),
+        Measure::Median => format!("p50 <= {bound} us"),
     };
     let Some(okapi) = okapi else { return [String::new(), wanted, "not measured".to_owned()] };
-    let (ratio, reached) = match goal.measure {
+    let (found, reached) = match goal.measure {
         Measure::Ops => {
             let ratio = ratio(okapi, rival, |sample| sample.ops);
-            (ratio, ratio >= goal.ratio)
+            (format!("{ratio:.2} x"), ratio >= bound)
         }
         Measure::Cpu => {
             let ratio = ratio(okapi, rival, Sample::cpu);
-            (ratio, ratio <= goal.ratio)
+            (format!("{ratio:.2} x"), ratio <= bound)
+        }
+        Measure::Median => {
+            let p50 = Sample::median(okapi).p50;
+            (format!("{p50:.2} us"), p50 <= bound)
         }
     };
-    [format!("{ratio:.2} x"), wanted, if reached { "reached" } else { "MISSED" }.to_owned()]
+    [found, wanted, if reached { "reached" } else { "MISSED" }.to_owned()]
 }
 
 /// The median over the rounds of Okapi's figure divided by the rival's: what else the machine does meanwhile meets
@@ -165,17 +173,19 @@ mod tests {
     use super::*;
 
     fn sample(ops: f64, cpu: f64) -> [Sample; 1] {
-        [Sample { ops, bytes: 0.0, client_cpu: cpu, server_cpu: cpu }]
+        [Sample { ops, bytes: 0.0, client_cpu: cpu, server_cpu: cpu, p50: 1.5 }]
     }
 
     #[test]
     fn goals_are_judged() {
-        let goal = Goal { rival: "redis", measure: Measure::Ops, ratio: 2.0 };
+        let goal = Goal { rival: "redis", measure: Measure::Ops, bound: 2.0 };
         assert_eq!(judge(&goal, Some(&sample(200.0, 1.0)), &sample(100.0, 1.0)), ["2.00 x", ">= 2 x", "reached"]);
         assert_eq!(judge(&goal, Some(&sample(199.0, 1.0)), &sample(100.0, 1.0))[2], "MISSED");
-        let goal = Goal { rival: "redis", measure: Measure::Cpu, ratio: 0.5 };
+        let goal = Goal { rival: "redis", measure: Measure::Cpu, bound: 0.5 };
         assert_eq!(judge(&goal, Some(&sample(1.0, 1.0)), &sample(1.0, 2.0))[2], "reached");
         assert_eq!(judge(&goal, Some(&sample(1.0, 1.1)), &sample(1.0, 2.0))[2], "MISSED");
+        let goal = Goal { rival: "memcpy", measure: Measure::Median, bound: 1.4 };
+        assert_eq!(judge(&goal, Some(&sample(1.0, 1.0)), &sample(1.0, 2.0))[2], "MISSED");
         assert_eq!(judge(&goal, None, &sample(1.0, 2.0))[2], "not measured");
     }
 

@@ -1,5 +1,9 @@
 //! What one run has measured.
 
+use crate::Fault;
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
 /// One run of one contender in one scenario.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
@@ -11,6 +15,8 @@ pub(crate) struct Sample {
     pub(crate) client_cpu: f64,
     /// The same of the server.
     pub(crate) server_cpu: f64,
+    /// The median time a block took, in microseconds; not a number where several are asked at a time.
+    pub(crate) p50: f64,
 }
 
 impl Sample {
@@ -18,7 +24,18 @@ impl Sample {
     pub(crate) fn new(count: u64, size: usize, seconds: f64, client_cpu: f64, server_cpu: f64) -> Self {
         let per_block = 1e6 / count.max(1) as f64;
         let ops = count as f64 / seconds;
-        Self { ops, bytes: ops * size as f64, client_cpu: client_cpu * per_block, server_cpu: server_cpu * per_block }
+        Self {
+            ops,
+            bytes: ops * size as f64,
+            client_cpu: client_cpu * per_block,
+            server_cpu: server_cpu * per_block,
+            p50: f64::NAN,
+        }
+    }
+
+    /// The same, and how long single blocks took.
+    pub(crate) fn taking(self, latencies: &Latencies) -> Self {
+        Self { p50: latencies.p50(), ..self }
     }
 
     /// Processor time of both ends for each block, in microseconds.
@@ -34,7 +51,32 @@ impl Sample {
             bytes: of(|sample| sample.bytes),
             client_cpu: of(|sample| sample.client_cpu),
             server_cpu: of(|sample| sample.server_cpu),
+            p50: of(|sample| sample.p50),
         }
+    }
+}
+
+/// How long single blocks took, where they are asked one at a time.
+#[derive(Debug)]
+pub(crate) struct Latencies(Option<Histogram<u64>>);
+
+impl Latencies {
+    /// Keeps times if `wanted`, and nothing otherwise.
+    pub(crate) fn when(wanted: bool) -> Result<Self, Fault> {
+        // Three digits up to ten seconds, in nanoseconds.
+        Ok(Self(if wanted { Some(Histogram::new_with_max(10_000_000_000, 3)?) } else { None }))
+    }
+
+    /// Takes in one.
+    #[inline]
+    pub(crate) fn record(&mut self, took: Duration) {
+        if let Some(histogram) = &mut self.0 {
+            histogram.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    fn p50(&self) -> f64 {
+        self.0.as_ref().map_or(f64::NAN, |histogram| histogram.value_at_quantile(0.5) as f64 / 1e3)
     }
 }
 
@@ -64,5 +106,9 @@ mod tests {
         let sample = Sample::new(1000, 64, 2.0, 0.5, 1.5);
         assert_eq!((sample.ops, sample.bytes), (500.0, 32_000.0));
         assert_eq!((sample.client_cpu, sample.server_cpu, sample.cpu()), (500.0, 1500.0, 2000.0));
+        let mut latencies = Latencies::when(true).unwrap();
+        [1, 7, 9].into_iter().map(Duration::from_micros).for_each(|took| latencies.record(took));
+        assert!((sample.taking(&latencies).p50 - 7.0).abs() < 0.01);
+        assert!(sample.taking(&Latencies::when(false).unwrap()).p50.is_nan());
     }
 }

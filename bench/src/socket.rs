@@ -5,7 +5,7 @@
 
 pub(crate) mod replies;
 
-use crate::sample::Sample;
+use crate::sample::{Latencies, Sample};
 use crate::scenario::{Deed, Path, Scenario};
 use crate::server::{self, Server};
 use crate::{Fault, random};
@@ -171,12 +171,14 @@ pub(crate) fn run(
         lane.ask(&requests, scenario.depth)?;
     }
     let mut waiter = Waiter::new(&lanes)?;
-    pump(&mut lanes, &mut waiter, &requests, &mut buffer, Instant::now() + WARM_UP)?;
+    let mut warming = Latencies::when(false)?;
+    pump(&mut lanes, &mut waiter, &requests, &mut buffer, Instant::now() + WARM_UP, &mut warming)?;
+    let mut latencies = Latencies::when(scenario.is_single())?;
     let (client, other, start) = (server::own_cpu(), server.cpu()?, Instant::now());
-    let frames = pump(&mut lanes, &mut waiter, &requests, &mut buffer, start + time)?;
+    let frames = pump(&mut lanes, &mut waiter, &requests, &mut buffer, start + time, &mut latencies)?;
     let seconds = start.elapsed().as_secs_f64();
     let (client, other) = (server::own_cpu() - client, server.cpu()? - other);
-    Ok(Sample::new((frames * scenario.batch) as u64, scenario.size, seconds, client, other))
+    Ok(Sample::new((frames * scenario.batch) as u64, scenario.size, seconds, client, other).taking(&latencies))
 }
 
 /// Keeps every lane full until `end` and says how many frames were answered.
@@ -186,9 +188,11 @@ fn pump<G: Grammar>(
     requests: &Requests,
     buffer: &mut [u8],
     end: Instant,
+    latencies: &mut Latencies,
 ) -> Result<usize, Fault> {
     let mut frames = 0;
-    while Instant::now() < end {
+    let mut last = Instant::now();
+    while last < end {
         waiter.wait(|at| {
             let lane = &mut lanes[at];
             let answered = lane.replies.feed(received(&mut lane.stream, buffer)?)?;
@@ -196,6 +200,9 @@ fn pump<G: Grammar>(
             frames += answered;
             Ok(())
         })?;
+        let now = Instant::now();
+        latencies.record(now - last);
+        last = now;
     }
     Ok(frames)
 }
