@@ -5,7 +5,7 @@
 //! connections, Okapi's client asks for as many blocks in one frame.
 
 use super::Contender;
-use crate::sample::Sample;
+use crate::sample::{Latencies, Sample};
 use crate::scenario::{Deed, Path, Scenario};
 use crate::server::{self, Server};
 use crate::{Fault, random};
@@ -106,12 +106,13 @@ impl Contender for Okapi {
             }
             lanes.push(lane);
         }
-        drive(&mut lanes, &frames, Instant::now() + WARM_UP)?;
+        drive(&mut lanes, &frames, Instant::now() + WARM_UP, &mut Latencies::when(false)?)?;
+        let mut latencies = Latencies::when(scenario.is_single())?;
         let (own, other, start) = (server::own_cpu(), self.server.cpu()?, Instant::now());
-        let answered = drive(&mut lanes, &frames, start + time)?;
+        let answered = drive(&mut lanes, &frames, start + time, &mut latencies)?;
         let seconds = start.elapsed().as_secs_f64();
         let (own, other) = (server::own_cpu() - own, self.server.cpu()? - other);
-        Ok(Sample::new((answered * batch) as u64, scenario.size, seconds, own, other))
+        Ok(Sample::new((answered * batch) as u64, scenario.size, seconds, own, other).taking(&latencies))
     }
 }
 
@@ -124,14 +125,18 @@ fn at(index: u64) -> Result<Index, Fault> {
 }
 
 /// Keeps every lane full until `end` and says how many frames were answered.
-fn drive(lanes: &mut [Lane], frames: &Frames, end: Instant) -> Result<usize, Fault> {
+fn drive(lanes: &mut [Lane], frames: &Frames, end: Instant, latencies: &mut Latencies) -> Result<usize, Fault> {
     let mut answered = 0;
-    while Instant::now() < end {
+    let mut last = Instant::now();
+    while last < end {
         for lane in &mut *lanes {
             lane.answer(frames)?;
             lane.ask(frames)?;
             answered += 1;
         }
+        let now = Instant::now();
+        latencies.record(now - last);
+        last = now;
     }
     Ok(answered)
 }
