@@ -51,10 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
 fn contenders(options: &Options, dir: &std::path::Path) -> Result<Vec<Box<dyn Contender>>, Fault> {
     let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
     if options.wants(OKAPI) {
-        match okapi::start(dir)? {
-            Some(okapi) => contenders.push(okapi),
-            None => println!("Okapi does not take part yet: its rivals are shown alone."),
-        }
+        contenders.push(okapi::start(dir)?);
     }
     if options.wants("redis") {
         contenders.push(Box::new(Redis::start(dir)?));

@@ -132,10 +132,6 @@ fn scenarios(quick: bool) -> Vec<Scenario> {
 pub(crate) fn run(options: &Options) -> Result<(), Fault> {
     let folder = options.folder()?;
     let names: Vec<&str> = engine::NAMES.into_iter().filter(|name| options.wants(name)).collect();
-    if names.iter().any(|name| !engine::is_there(name)) {
-        println!("Okapi does not take part yet: its rivals are shown alone.");
-    }
-    let names: Vec<&str> = names.into_iter().filter(|name| engine::is_there(name)).collect();
     println!(
         "Files under {}. Blocks are put 16 at a time, in one transaction where there is such. Nothing is synced before \
          the end, unless\nthe scenario says so; then each 16 are. Each life of an engine is a process of its own; what \

@@ -3,12 +3,12 @@
 use super::engine::{Engine, Put, Safety};
 use crate::Fault;
 use okapi_base::{BlockSize, Durability, GridId, Index, crc32c};
+use okapi_seal::NodeKey;
+use okapi_store::log::{Log, RealDisk, Settings};
 use okapi_store::{Blocks, Change, Edit, Got, Patience, Shape};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Whether there is a durable engine to open.
-pub(super) const IS_THERE: bool = false;
+use std::time::Duration;
 
 /// An open store with one grid.
 pub(super) struct Okapi {
@@ -32,7 +32,15 @@ impl Okapi {
 }
 
 fn open_log(dir: &Path) -> Result<Box<dyn okapi_store::Engine>, Fault> {
-    Err(format!("there is no durable engine yet to open {} with", dir.display()).into())
+    let key_file = dir.join("key");
+    let key = if key_file.exists() { NodeKey::load(&key_file)? } else { NodeKey::create(&key_file)? };
+    // Nothing is synced but when it is asked for, as with the others.
+    let settings = Settings { interval: Duration::from_secs(24 * 60 * 60), ..Settings::default() };
+    let (log, opened) = Log::open(Arc::new(RealDisk::new(&dir.join("log"))?), &key, settings)?;
+    match opened.damages.first() {
+        None => Ok(Box::new(log)),
+        Some(damage) => Err(format!("the log is damaged at {}: {}", damage.place, damage.what).into()),
+    }
 }
 
 impl Engine for Okapi {
