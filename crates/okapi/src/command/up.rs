@@ -69,7 +69,7 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         store_max: node.store_max.0,
         compaction_rate: node.compaction_rate.0,
         shared_maps: node.shared_maps,
-        data,
+        ..HostSettings::new(data)
     };
     let bytes = |size: crate::size::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     Ok(NodeSettings {
