@@ -20,6 +20,7 @@ mod connection;
 pub mod fault;
 pub mod grid;
 pub mod list;
+pub mod map;
 pub mod pipeline;
 mod pool;
 pub mod record;
@@ -30,6 +31,7 @@ pub use client::{Client, Dial};
 pub use fault::{BlockError, ConnectError, Fault, GridError, NodeError, RecordError};
 pub use grid::{Block, Got, Grid, Placed};
 pub use list::{Blocks, Records, Runs};
+pub use map::MapGets;
 pub use okapi_base::{BlockSize, Durability, Generation, Index, Slice};
 pub use okapi_link::{Target, TargetError};
 pub use okapi_wire::message::{

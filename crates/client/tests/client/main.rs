@@ -2,6 +2,7 @@
 
 mod blocks;
 mod faults;
+mod map;
 mod pipeline;
 mod records;
 mod replication;
