@@ -90,7 +90,7 @@ fn wrong_input_is_named() {
         ("put -i5..7 bigger", 1, "error: bigger is longer than #5..7 hold; nothing was stored\n"),
         ("slice file", 2, "error: which bytes? write a range, as in 10M-20M or 512+16\n"),
         ("slice file x", 2, "error: `x` is not a range; write 10M-20M, 10M+5M, 10M- or -1M\n"),
-        ("get nothing", 3, "there is no record named `nothing`"),
+        ("get nothing -o out", 3, "there is no record named `nothing`"),
         ("get -i281474976710656", 2, "reaches past the last index, 281474976710655 (2^48 - 1)"),
         ("get -i-1", 2, "is not an index; write 5, 5..10 (5 to 9), 5+10 (ten from 5) or 5.."),
         ("get file --range 5", 2, "is not a range; write 10M-20M, 10M+5M, 10M- or -1M"),
