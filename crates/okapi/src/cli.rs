@@ -60,7 +60,7 @@ const STYLES: Styles = Styles::styled()
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed (or damage found), 2 wrong usage, 3 not found, 4 no node reached.
-`okapi COMMAND --help` tells all about a command, with examples and the options of all commands.";
+`okapi COMMAND --help` tells all about a command, with examples.";
 
 /// The list of commands as the program has it.
 pub(crate) fn command() -> clap::Command {
@@ -77,9 +77,7 @@ pub(crate) fn line_command() -> clap::Command {
 }
 
 fn template(listed: &str) -> String {
-    format!(
-        "{{about-with-newline}}\n{{usage-heading}} okapi COMMAND [OPTIONS]\n\n{listed}\n{{options}}\n{{after-help}}"
-    )
+    format!("{{about-with-newline}}\n{{usage-heading}} okapi COMMAND [OPTIONS]\n\n{listed}\n{{options}}{{after-help}}")
 }
 
 /// The commands in their groups, each with the first line of its help.

@@ -23,8 +23,9 @@ use clap::ArgMatches;
 
 /// How records and blocks are named, at the end of the help of every command that takes them.
 pub(crate) const NAMING: &str = "\
-Records have names, which may look like paths. Blocks have indexes: #5 is a block, #5..10 the blocks 5 to 9, #5+10 ten
-from 5, #5.. all from 5. In most shells a word that begins with # needs quotes ('#5'); --index 5 needs none.";
+Records have names, which may look like paths. Blocks have indexes: #5 is one
+block, #5..10 are blocks 5 to 9, #5+10 ten from 5, #5.. all from 5. In most
+shells a word that begins with # needs quotes, '#5'; --index 5 needs none.";
 
 /// Commands that only make sense from outside.
 #[derive(Debug, clap::Subcommand)]
@@ -87,6 +88,10 @@ impl Command {
 impl Data {
     /// Runs the command.
     pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
+        self.run_at(session).map_err(|failure| session.without_address(failure))
+    }
+
+    fn run_at(self, session: &mut Session) -> Result<(), Failure> {
         match self {
             Self::Put(args) => args.run(session),
             Self::Get(args) => args.run(session),

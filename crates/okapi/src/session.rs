@@ -33,6 +33,15 @@ impl Session {
         self.global = global;
     }
 
+    /// The same failure without the address of this machine's node where that goes without saying.
+    pub(crate) fn without_address(&self, mut failure: Failure) -> Failure {
+        let about_links = matches!(failure.kind, "unreachable" | "broken-link" | "interrupted" | "timed-out");
+        if let (None, false, Ok(target)) = (&self.global.node, about_links, self.global.target()) {
+            failure.message = failure.message.replace(&format!(" at {target}"), "");
+        }
+        failure
+    }
+
     /// The node in use.
     ///
     /// # Errors

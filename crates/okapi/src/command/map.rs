@@ -102,6 +102,17 @@ impl Facts {
         u64::try_from((u128::from(self.info.bytes) * 100).checked_div(room).unwrap_or(0)).unwrap_or(100).min(100)
     }
 
+    /// How full the store's segments are, as far as the node tells: all grids of the engine together.
+    fn store_line(&self) -> Option<String> {
+        let fact = |name: &str| {
+            let found = self.store.iter().find(|(known, _)| known.ends_with(name));
+            found.and_then(|(_, value)| value.parse::<u64>().ok())
+        };
+        let (segments, held, live) = (fact(".segments")?, fact(".held_bytes")?, fact(".live_bytes")?);
+        let part = live.checked_mul(100)?.checked_div(held)?;
+        Some(format!("{}, {} held, {part} % of it live", counted(segments, "segment"), Size(held)))
+    }
+
     fn json(&self) -> Value {
         let spans =
             |spans: &[Span]| spans.iter().map(|span| json!([span.start, span.end - span.start])).collect::<Value>();
@@ -159,7 +170,7 @@ fn draw(view: &mut View, facts: &Facts, charset: Charset) -> Result<(), Failure>
     lines.push(("own blocks".to_owned(), share(&facts.own, facts.own.len(), "run")));
     let records = share(&facts.records, facts.extents, "extent");
     lines.push(("records".to_owned(), format!("{}: {records}", Count(info.records))));
-    lines.extend(facts.store.iter().cloned());
+    lines.extend(facts.store_line().map(|line| ("store".to_owned(), line)));
     view.facts(&lines)
 }
 

@@ -237,11 +237,11 @@ fn put_blocks(
         }
         let batch: Vec<&[u8]> = buffer[..filled].chunks(size).collect();
         if batch.len() as u64 > indexes.last + 1 - next {
-            let text = format!(
-                "{} is longer than {indexes} hold; the first {} were stored",
-                source.label(),
-                counted(next - indexes.from, "block")
-            );
+            let stored = match next - indexes.from {
+                0 => "nothing was stored".to_owned(),
+                count => format!("the first {} were stored", counted(count, "block")),
+            };
+            let text = format!("{} is longer than {indexes} hold; {stored}", source.label());
             return Err(Failure::of("past-block", text));
         }
         put_batch(grid, next, &batch)?;

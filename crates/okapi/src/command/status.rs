@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::size::lasted;
+use crate::size::{Size, lasted};
 use crate::view::{Tone, hex, shown};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,7 +30,10 @@ impl Args {
             ("reached at".to_owned(), address),
             ("you are".to_owned(), if welcome.owner { "its owner" } else { "a guest" }.to_owned()),
         ];
-        facts.extend(status.facts.into_iter().map(|(name, value)| (shown(&name), shown(&value))));
+        facts.extend(status.facts.into_iter().map(|(name, value)| {
+            let size = value.parse().ok().filter(|_| name.ends_with("_bytes")).map(Size);
+            (shown(&name), size.map_or_else(|| shown(&value), |size| size.to_string()))
+        }));
         view.facts(&facts)
     }
 }

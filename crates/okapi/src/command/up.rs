@@ -25,8 +25,8 @@ Examples:
   okapi up --data /srv/okapi                  another directory
   okapi up --tcp 127.0.0.1:7070               also over TCP, from this machine
 
-Okapi keeps what it stores encrypted, with the key in the data directory's file `node.key`: a copy of the directory is
-worth nothing without it, so keep it, and keep it to yourself.")]
+What is stored is encrypted with a key in the data directory. Whoever has the
+directory has the key: keep both safe, and keep copies together.")]
 pub(crate) struct Args {
     #[command(flatten)]
     settings: NodeArgs,
