@@ -212,7 +212,13 @@ impl Connection {
         request
     }
 
-    /// Asks for puts; all is sent when this returns, or copied.
+    /// Sends what is written once it is worth a call of the system by itself; the rest goes with the next wait.
+    pub(crate) fn flush_if_much(&mut self, deadline: &Deadline) -> Result<(), Fault> {
+        if self.outbox.waiting() >= GATHERED { self.flush(deadline) } else { Ok(()) }
+    }
+
+    /// Asks for puts. Large payloads are sent when this returns; small ones are copied and go at the latest with the
+    /// next wait.
     pub(crate) fn put(
         &mut self,
         handle: u32,
@@ -224,7 +230,7 @@ impl Connection {
         let bytes: usize = puts.iter().map(|(_, payload)| payload.len()).sum();
         if bytes <= limits::COPY_MAX * puts.len() {
             ask::put(&mut self.outbox, request, handle, put_flags, puts);
-            self.flush(deadline)?;
+            self.flush_if_much(deadline)?;
             return Ok(request);
         }
         self.flush(deadline)?;

@@ -55,7 +55,7 @@ impl Grid {
 
 impl Pipeline {
     /// Asks for slices of blocks: at most 1,024, and what comes back must fit into one reply (8 MiB), or some end with
-    /// [`okapi_wire::Status::NoCredit`].
+    /// [`okapi_wire::Status::NoCredit`]. Small frames are gathered and sent by the next wait, or by [`Pipeline::flush`].
     ///
     /// # Errors
     /// [`BlockError`].
@@ -70,7 +70,7 @@ impl Pipeline {
         let coming = most.min(self.lease.credit() as usize);
         self.check(asks.len(), 0, coming)?;
         let request = self.lease.get(self.handle, asks);
-        self.lease.flush(&self.grid.deadline())?;
+        self.lease.flush_if_much(&self.grid.deadline())?;
         let mut kept = self.spare.pop().unwrap_or_default();
         kept.clear();
         kept.extend_from_slice(asks);
@@ -78,7 +78,7 @@ impl Pipeline {
     }
 
     /// Asks for changes of blocks, each with its payload: at most 1,024, and at most 16 MiB with their descriptors of
-    /// 32 bytes. Sent before this returns, without a copy of large payloads.
+    /// 32 bytes. Large payloads are sent before this returns, without a copy; small ones are gathered as gets are.
     ///
     /// # Errors
     /// [`BlockError`].
@@ -123,6 +123,15 @@ impl Pipeline {
         self.coming += flying.coming;
         self.flying.push_back(flying);
         ticket
+    }
+
+    /// Sends whatever has been gathered.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn flush(&mut self) -> Result<(), BlockError> {
+        let flushed = self.lease.flush(&self.grid.deadline());
+        flushed.map_err(|fault| self.grid.block_error(okapi_base::Index::MIN, "sending", fault))
     }
 
     /// Waits for the answer to a frame and calls `each` for each of its descriptors, in order.
