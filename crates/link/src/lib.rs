@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod link;
+pub mod map;
 pub mod memory;
 mod socket;
 pub mod target;

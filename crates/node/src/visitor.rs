@@ -1,36 +1,120 @@
 //! One connection's view of a node.
 
+mod control;
+
+use crate::follow::Stream;
+use crate::grid::Grid;
+use crate::host::Host;
+use crate::refusal::Refusal;
 use okapi_base::{BlockSize, Index};
+use okapi_grid::outbox::reply_header;
 use okapi_grid::{Backend, Control, Fetched, Outbox, Reply, Stored};
-use okapi_store::Payload;
-use okapi_wire::{Frame, Listed, PutAsk, Run, Status};
+use okapi_link::{Facts, Kind, Peer};
+use okapi_store::{Patience, Payload};
+use okapi_wire::{Frame, HEADER_BYTES, Header, Limits, Listed, PutAsk, Run, Status};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+pub use crate::follow::AskError;
+
+/// Answers one connection may have in the making.
+const LATER_MAX: usize = 256;
 
 /// One connection's view: open grids, leases, what is being followed. Dropped, its leases are released.
-pub struct Visitor {}
+pub struct Visitor {
+    host: Arc<Host>,
+    id: u64,
+    link: Kind,
+    /// Whether the link itself proves that the other end is the node's owner.
+    proven: bool,
+    /// What the hello said; nothing before it.
+    access: Option<Access>,
+    /// The grid of handle `n` is at `n - 1`.
+    grids: Arc<Vec<Arc<Grid>>>,
+    streams: Vec<Stream>,
+    requests: u32,
+    later: Arc<Later>,
+    fds: Vec<OwnedFd>,
+}
 
-/// A visitor's open grids, for a thread that may wait for disks: only for get and list.
-pub struct PatientVisitor {}
+/// What a connection may do.
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    owner: bool,
+    limits: Limits,
+}
 
-/// Why a connection must end: the other end answered one of our asks in a way that cannot be gone on from.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// A reply to nothing that was asked.
-    #[error("a reply came to an ask that was never made (request {0})")]
-    Unasked(u32),
+/// Answers that are made in the background.
+struct Later {
+    state: Mutex<LaterState>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct LaterState {
+    /// Answers not yet written, made or not.
+    pending: usize,
+    made: VecDeque<(Header, Result<Vec<u8>, Refusal>)>,
+}
+
+/// A visitor's open grids, for a thread that may wait for disks: only for get, list and runs.
+pub struct PatientVisitor {
+    grids: Arc<Vec<Arc<Grid>>>,
+    ready: Result<(), Status>,
 }
 
 impl Visitor {
-    /// Asks for the disk workers to answer: a backend for the same open grids that waits for disks (get and list).
+    pub(crate) fn new(host: Arc<Host>, id: u64, facts: &Facts, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let proven = match facts.peer {
+            Peer::Same => true,
+            Peer::User(user) => user == 0 || user == rustix::process::geteuid().as_raw(),
+            Peer::Unknown => false,
+        };
+        Self {
+            host,
+            id,
+            link: facts.kind,
+            proven,
+            access: None,
+            grids: Arc::default(),
+            streams: Vec::new(),
+            requests: 0,
+            later: Arc::new(Later { state: Mutex::default(), wake }),
+            fds: Vec::new(),
+        }
+    }
+
+    /// Asks for the disk workers to answer: a backend for the same open grids that waits for disks (get, list, runs).
     #[must_use]
     pub fn patient(&self) -> PatientVisitor {
-        PatientVisitor {}
+        PatientVisitor { grids: Arc::clone(&self.grids), ready: self.ready() }
     }
 
     /// Writes what the visitor itself has to say (answers to what it kept for later, asks to a follower) while `room`
     /// bytes of the window are free.
     pub fn pump(&mut self, outbox: &mut Outbox<Payload>, room: usize) {
-        let _ = (outbox, room);
+        let full = outbox.waiting() + room;
+        loop {
+            let mut later = self.later.state.lock();
+            let Some((_, result)) = later.made.front() else { break };
+            let size = HEADER_BYTES + result.as_ref().map_or(512, Vec::len);
+            if outbox.waiting() + size > full {
+                return;
+            }
+            let (ask, result) = later.made.pop_front().expect("it was looked at just now");
+            later.pending -= 1;
+            drop(later);
+            match result {
+                Ok(body) => outbox.message(reply_header(&ask, Status::Ok), |out| out.extend_from_slice(&body)),
+                Err(refusal) => outbox.refuse(&ask, refusal.status, &refusal.text),
+            }
+        }
+        for stream in &mut self.streams {
+            let room = full.saturating_sub(outbox.waiting());
+            stream.pump(outbox, room, &mut self.requests, &self.host, &self.later.wake);
+        }
     }
 
     /// Takes a reply from the other end to one of our asks.
@@ -38,47 +122,178 @@ impl Visitor {
     /// # Errors
     /// [`AskError`]: the connection must end.
     pub fn answered(&mut self, reply: &Frame<'_>) -> Result<(), AskError> {
-        Err(AskError::Unasked(reply.header.request))
+        let answer = self.streams.iter_mut().find_map(|stream| stream.answered(reply));
+        answer.unwrap_or(Err(AskError::Unasked(reply.header.request)))
     }
 
     /// Whether the connection has said hello.
     #[must_use]
     pub fn has_said_hello(&self) -> bool {
-        false
+        self.access.is_some()
     }
 
     /// File descriptors to be sent together with the first bytes of the reply written last (a shared map's). Empty but
     /// after an `Op::Map` was answered with `Status::Ok`.
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {
-        Vec::new()
+        std::mem::take(&mut self.fds)
+    }
+
+    fn ready(&self) -> Result<(), Status> {
+        if self.access.is_none() {
+            Err(Status::NoHello)
+        } else if self.host.is_stopping() {
+            Err(Status::Stopping)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn open(&self, handle: u32) -> Result<&Arc<Grid>, Status> {
+        self.ready()?;
+        open(&self.grids, handle)
+    }
+
+    /// Has an answer made in the background.
+    fn later(
+        &self,
+        ask: &Header,
+        long: bool,
+        work: impl FnOnce(&Arc<Host>) -> Result<Vec<u8>, Refusal> + Send + 'static,
+    ) -> Result<Control, Refusal> {
+        {
+            let mut later = self.later.state.lock();
+            if later.pending >= LATER_MAX {
+                return Err(Status::Busy.into());
+            }
+            later.pending += 1;
+        }
+        let (later, ask, host) = (Arc::clone(&self.later), *ask, Arc::clone(&self.host));
+        let chores = if long { &self.host.long_chores } else { &self.host.chores };
+        chores.add(move || {
+            let result = work(&host);
+            // The host may go with this, and must not be waited for under the lock.
+            drop(host);
+            later.state.lock().made.push_back((ask, result));
+            (later.wake)();
+        });
+        Ok(Control::Later)
     }
 }
 
-macro_rules! refuse_all {
-    ($who:ty) => {
-        impl Backend for $who {
-            type Payload = Payload;
-
-            fn grid(&mut self, _: u32) -> Result<BlockSize, Status> {
-                Err(Status::NoHello)
-            }
-            fn get(&mut self, _: u32, _: Index) -> Fetched<Payload> {
-                Fetched::Failed(Status::NoHello)
-            }
-            fn put(&mut self, _: u32, _: &PutAsk, _: &[u8], _: u16) -> Stored {
-                Stored::refused(Status::NoHello)
-            }
-            fn list(&mut self, _: u32, _: Index, _: usize, _: bool, _: &mut Vec<Listed>) -> Result<bool, Status> {
-                Err(Status::NoHello)
-            }
-            fn runs(&mut self, _: u32, _: Index, _: usize, _: &mut Vec<Run>) -> Result<bool, Status> {
-                Err(Status::NoHello)
-            }
-            fn control(&mut self, _: &Frame<'_>, _: &mut Reply<'_>) -> Control {
-                Control::Last(Status::NoHello)
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.streams.clear();
+        for grid in self.grids.iter() {
+            for doom in grid.release_all(self.id) {
+                self.host.doom(grid, doom);
             }
         }
-    };
+    }
 }
-refuse_all!(Visitor);
-refuse_all!(PatientVisitor);
+
+fn open(grids: &[Arc<Grid>], handle: u32) -> Result<&Arc<Grid>, Status> {
+    let grid = (handle as usize).checked_sub(1).and_then(|at| grids.get(at)).ok_or(Status::UnknownGrid)?;
+    if grid.is_dropped() { Err(Status::UnknownGrid) } else { Ok(grid) }
+}
+
+impl Backend for Visitor {
+    type Payload = Payload;
+
+    fn grid(&mut self, handle: u32) -> Result<BlockSize, Status> {
+        self.open(handle).map(|grid| grid.definition.shape.block_size)
+    }
+
+    fn get(&mut self, handle: u32, index: Index) -> Fetched<Payload> {
+        match open(&self.grids, handle) {
+            Ok(grid) => grid.get(index, Patience::Hurried),
+            Err(status) => Fetched::Failed(status),
+        }
+    }
+
+    fn put(&mut self, handle: u32, ask: &PutAsk, payload: &[u8], flags: u16) -> Stored {
+        match open(&self.grids, handle) {
+            Ok(grid) => grid.put(self.id, ask, payload, flags),
+            Err(status) => Stored::refused(status),
+        }
+    }
+
+    fn list(
+        &mut self,
+        handle: u32,
+        from: Index,
+        limit: usize,
+        detail: bool,
+        out: &mut Vec<Listed>,
+    ) -> Result<bool, Status> {
+        open(&self.grids, handle)?.list(from, limit, detail, out)
+    }
+
+    fn runs(&mut self, handle: u32, from: Index, limit: usize, out: &mut Vec<Run>) -> Result<bool, Status> {
+        open(&self.grids, handle)?.runs(from, limit, out)
+    }
+
+    fn control(&mut self, ask: &Frame<'_>, reply: &mut Reply<'_>) -> Control {
+        match self.carry_out(ask, reply.body) {
+            Ok(control) => control,
+            Err(End::Refused(refusal)) => {
+                *reply.text = refusal.text;
+                Control::Done(refusal.status)
+            }
+            Err(End::Last(refusal)) => {
+                *reply.text = refusal.text;
+                Control::Last(refusal.status)
+            }
+        }
+    }
+}
+
+impl Backend for PatientVisitor {
+    type Payload = Payload;
+
+    fn grid(&mut self, handle: u32) -> Result<BlockSize, Status> {
+        self.ready?;
+        open(&self.grids, handle).map(|grid| grid.definition.shape.block_size)
+    }
+
+    fn get(&mut self, handle: u32, index: Index) -> Fetched<Payload> {
+        match open(&self.grids, handle) {
+            Ok(grid) => grid.get(index, Patience::Waiting),
+            Err(status) => Fetched::Failed(status),
+        }
+    }
+
+    fn put(&mut self, _: u32, _: &PutAsk, _: &[u8], _: u16) -> Stored {
+        Stored::refused(Status::Unsupported)
+    }
+
+    fn list(
+        &mut self,
+        handle: u32,
+        from: Index,
+        limit: usize,
+        detail: bool,
+        out: &mut Vec<Listed>,
+    ) -> Result<bool, Status> {
+        open(&self.grids, handle)?.list(from, limit, detail, out)
+    }
+
+    fn runs(&mut self, handle: u32, from: Index, limit: usize, out: &mut Vec<Run>) -> Result<bool, Status> {
+        open(&self.grids, handle)?.runs(from, limit, out)
+    }
+
+    fn control(&mut self, _: &Frame<'_>, _: &mut Reply<'_>) -> Control {
+        Control::Done(Status::Unsupported)
+    }
+}
+
+/// Why a control ask was not done, and whether the connection goes on.
+enum End {
+    Refused(Refusal),
+    Last(Refusal),
+}
+
+impl<E: Into<Refusal>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
+}

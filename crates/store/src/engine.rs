@@ -322,6 +322,12 @@ pub enum WriteError {
         /// Which limit was met.
         what: String,
     },
+    /// The grid was dropped while it was open.
+    #[error("grid {} has been dropped; nothing can be put there any more", grid.0)]
+    Dropped {
+        /// The grid.
+        grid: GridId,
+    },
     /// The block's present content is needed and cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),

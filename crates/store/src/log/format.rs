@@ -1,0 +1,387 @@
+//! Every byte the log writes, but for the checkpoint. The layout is drawn in `docs/format/segment.md`.
+
+use okapi_base::{Generation, GridId, Index, crc32c, limits};
+use okapi_seal::{NONCE_BYTES, NodeKey, Nonce, Sealer, TAG_BYTES};
+use std::sync::Arc;
+
+/// Records begin at multiples of this many bytes and are as many bytes long.
+pub(super) const UNIT: u32 = 64;
+/// Bytes of a record's header.
+pub(super) const HEADER: usize = 48;
+/// Bytes before the first record of a segment.
+pub(super) const FIRST_RECORD: u32 = 4096;
+/// Bytes of the block that describes a segment; it stands at the start of the file, in the middle of the first page
+/// and in the trailer, so that no single accident takes all copies.
+pub(super) const LABEL: usize = 128;
+/// Where the label's second copy stands.
+pub(super) const LABEL_COPY: usize = 2048;
+/// Bytes of the trailer, the last of a closed segment.
+pub(super) const TRAILER: usize = 192;
+/// Bytes of one footer entry.
+pub(super) const ENTRY: usize = 32;
+/// Bytes before the footer's entries.
+pub(super) const FOOTER_HEAD: usize = 32;
+/// The version of the segment format that this code writes.
+pub(super) const VERSION: u16 = 1;
+
+const LABEL_MAGIC: [u8; 8] = *b"OKAPISEG";
+const TRAILER_MAGIC: [u8; 8] = *b"OKAPIEND";
+const RECORD_NONCE: u8 = 1;
+
+const _: () = assert!(HEADER + TAG_BYTES == UNIT as usize);
+const _: () = assert!(FIRST_RECORD.is_multiple_of(UNIT));
+
+/// Units a record with `length` bytes of payload takes.
+pub(super) const fn units(length: u32) -> u32 {
+    1 + length.div_ceil(UNIT)
+}
+
+pub(super) type StoreId = [u8; 16];
+
+/// What says which segment a file is and how its keys are derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Label {
+    pub(super) number: u32,
+    pub(super) store: StoreId,
+    pub(super) salt: [u8; 32],
+}
+
+/// The two keys of a segment: one for records, each under its offset as nonce, one for footers, under random nonces,
+/// so that the two kinds of nonce never meet.
+#[derive(Debug)]
+pub(super) struct SegmentKeys {
+    pub(super) records: Sealer,
+    pub(super) footers: Sealer,
+}
+
+impl Label {
+    pub(super) fn keys(&self, node: &NodeKey) -> SegmentKeys {
+        SegmentKeys {
+            records: Sealer::new(&node.derive("okapi 2026 segment log: records of a segment", &self.salt)),
+            footers: Sealer::new(&node.derive("okapi 2026 segment log: footer of a segment", &self.salt)),
+        }
+    }
+
+    pub(super) fn write(&self, into: &mut [u8]) {
+        let into = &mut into[..LABEL];
+        into.fill(0);
+        into[..8].copy_from_slice(&LABEL_MAGIC);
+        into[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        into[10] = okapi_seal::ALGORITHM_AES_256_GCM;
+        into[12..16].copy_from_slice(&self.number.to_le_bytes());
+        into[16..32].copy_from_slice(&self.store);
+        into[32..64].copy_from_slice(&self.salt);
+        seal_with_crc(into);
+    }
+
+    pub(super) fn write_page(&self, page: &mut [u8]) {
+        let page = &mut page[..FIRST_RECORD as usize];
+        page.fill(0);
+        self.write(page);
+        self.write(&mut page[LABEL_COPY..]);
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..LABEL)?;
+        let known = bytes[..8] == LABEL_MAGIC
+            && crc_matches(bytes)
+            && bytes[8..10] == VERSION.to_le_bytes()
+            && bytes[10] == okapi_seal::ALGORITHM_AES_256_GCM;
+        known.then(|| Self { number: u32_at(bytes, 12), store: array_at(bytes, 16), salt: array_at(bytes, 32) })
+    }
+
+    /// The version in a label that is whole, whether this code knows it or not.
+    pub(super) fn version(bytes: &[u8]) -> Option<u16> {
+        let bytes = bytes.get(..LABEL)?;
+        (bytes[..8] == LABEL_MAGIC && crc_matches(bytes)).then(|| u16_at(bytes, 8))
+    }
+}
+
+/// What a record does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A block's content.
+    Put,
+    /// A block is deleted.
+    Tombstone,
+    /// A grid is dropped.
+    GridDrop,
+    /// A segment's live records have been moved; its file goes.
+    Released,
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Put => 1,
+            Self::Tombstone => 2,
+            Self::GridDrop => 3,
+            Self::Released => 4,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Put),
+            2 => Some(Self::Tombstone),
+            3 => Some(Self::GridDrop),
+            4 => Some(Self::Released),
+            _ => None,
+        }
+    }
+}
+
+/// What both a record's header and its footer entry say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) grid: GridId,
+    /// For [`Kind::Released`] the segment's number.
+    pub(super) index: Index,
+    pub(super) generation: Generation,
+    /// Bytes of payload.
+    pub(super) length: u32,
+    /// CRC-32C of the payload; for a tombstone and a grid drop the segment in which the deletion first was.
+    pub(super) crc: u32,
+    /// Where the record begins in its segment.
+    pub(super) offset: u32,
+}
+
+impl Entry {
+    /// Bytes of the whole record.
+    pub(super) const fn bytes(&self) -> u32 {
+        units(self.length) * UNIT
+    }
+
+    /// Whether the numbers can be those of a record in a segment of `end` bytes.
+    fn fits(&self, end: u32) -> bool {
+        self.length <= limits::BLOCK_SIZE_MAX
+            && (self.kind == Kind::Put) == (self.length > 0)
+            && self.offset >= FIRST_RECORD
+            && self.offset.is_multiple_of(UNIT)
+            && self.offset.checked_add(self.bytes()).is_some_and(|own_end| own_end <= end)
+    }
+
+    fn write(&self, into: &mut [u8]) {
+        into[..8].copy_from_slice(&self.index.get().to_le_bytes());
+        into[6] = self.kind.code();
+        into[7] = 0;
+        into[8..16].copy_from_slice(&self.generation.0.to_le_bytes());
+        into[16..20].copy_from_slice(&self.grid.0.to_le_bytes());
+        into[20..24].copy_from_slice(&self.length.to_le_bytes());
+        into[24..28].copy_from_slice(&self.crc.to_le_bytes());
+        into[28..32].copy_from_slice(&(self.offset / UNIT).to_le_bytes());
+    }
+
+    fn read(bytes: &[u8], end: u32) -> Option<Self> {
+        let entry = Self {
+            kind: Kind::from_code(bytes[6])?,
+            grid: GridId(u32_at(bytes, 16)),
+            index: Index::new(u64_at(bytes, 0) & limits::INDEX_MAX)?,
+            generation: Generation(u64_at(bytes, 8)),
+            length: u32_at(bytes, 20),
+            crc: u32_at(bytes, 24),
+            offset: u32_at(bytes, 28).checked_mul(UNIT)?,
+        };
+        (bytes[7] == 0 && entry.fits(end)).then_some(entry)
+    }
+}
+
+/// The first bytes of a record, sealed together with its payload.
+///
+/// The first 28 bytes are those of the footer entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) entry: Entry,
+    /// The record's number: each appended record has the next one.
+    pub(super) sequence: u64,
+    /// The newest record that was known to be durable when this one was made.
+    pub(super) synced: u64,
+}
+
+impl Header {
+    pub(super) fn write(&self, into: &mut [u8; HEADER]) {
+        self.entry.write(&mut into[..ENTRY]);
+        into[32..40].copy_from_slice(&self.sequence.to_le_bytes());
+        into[40..48].copy_from_slice(&self.synced.to_le_bytes());
+        // The offset is not written, it is where the record is found, but the check covers it.
+        let check = crc32c(into);
+        into[28..32].copy_from_slice(&check.to_le_bytes());
+    }
+
+    /// The header that `bytes` are, found at `offset` of a segment of `end` bytes. They need not be authentic yet.
+    pub(super) fn read(bytes: &[u8; HEADER], offset: u32, end: u32) -> Option<Self> {
+        let mut bytes = *bytes;
+        let check = u32_at(&bytes, 28);
+        bytes[28..32].copy_from_slice(&(offset / UNIT).to_le_bytes());
+        if crc32c(&bytes) != check {
+            return None;
+        }
+        let header = Self {
+            entry: Entry::read(&bytes[..ENTRY], end)?,
+            sequence: u64_at(&bytes, 32),
+            synced: u64_at(&bytes, 40),
+        };
+        (header.synced < header.sequence).then_some(header)
+    }
+}
+
+/// The nonce of the record at `offset`: each offset of a segment is written at most once.
+pub(super) fn record_nonce(offset: u32) -> Nonce {
+    let mut nonce = [0; NONCE_BYTES];
+    nonce[0] = RECORD_NONCE;
+    nonce[4..8].copy_from_slice(&offset.to_le_bytes());
+    nonce
+}
+
+/// Seals a record into `into`, which is exactly as long as the record.
+pub(super) fn seal_record(keys: &SegmentKeys, header: &Header, payload: &[u8], into: &mut [u8]) {
+    debug_assert_eq!(into.len(), header.entry.bytes() as usize);
+    debug_assert_eq!(payload.len(), header.entry.length as usize);
+    let nonce = record_nonce(header.entry.offset);
+    let (head, tail) = into.split_first_chunk_mut::<HEADER>().expect("a record is longer than its header");
+    header.write(head);
+    if payload.len().is_multiple_of(UNIT as usize) {
+        keys.records.seal(nonce, head, payload, tail);
+    } else {
+        let (content, rest) = tail.split_at_mut(payload.len());
+        content.copy_from_slice(payload);
+        rest.fill(0);
+        keys.records.seal_in_place(nonce, into);
+    }
+}
+
+/// The header the record at `offset` seems to have, not authenticated.
+pub(super) fn peek_header(keys: &SegmentKeys, bytes: &[u8], offset: u32, end: u32) -> Option<Header> {
+    let mut head = *bytes.get(offset as usize..)?.first_chunk::<HEADER>()?;
+    keys.records.peek(record_nonce(offset), &mut head);
+    Header::read(&head, offset, end)
+}
+
+/// The index of a closed segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Footer {
+    /// The number of the segment's first record, and of its last: `first > last` where it has none.
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// The newest record known to be durable when the footer was made.
+    pub(super) synced: u64,
+    /// The records, by ascending offset.
+    pub(super) entries: Arc<Vec<Entry>>,
+}
+
+/// Bytes that closing a segment of `count` records adds after the last of them.
+pub(super) const fn closing_bytes(count: usize) -> usize {
+    (FOOTER_HEAD + count * ENTRY + TAG_BYTES).next_multiple_of(UNIT as usize) + TRAILER
+}
+
+impl Footer {
+    /// Footer and trailer, as they follow the last record, which ends at `end`.
+    pub(super) fn write(&self, label: &Label, keys: &SegmentKeys, end: u32, nonce: Nonce, into: &mut Vec<u8>) {
+        into.clear();
+        into.resize(closing_bytes(self.entries.len()), 0);
+        let (sealed, trailer) = into.split_at_mut(closing_bytes(self.entries.len()) - TRAILER);
+        let sealed_length = FOOTER_HEAD + self.entries.len() * ENTRY + TAG_BYTES;
+        let sealed = &mut sealed[..sealed_length];
+        let count = u32::try_from(self.entries.len()).expect("a segment holds fewer than 2^32 records");
+        sealed[..4].copy_from_slice(&count.to_le_bytes());
+        sealed[8..16].copy_from_slice(&self.first.to_le_bytes());
+        sealed[16..24].copy_from_slice(&self.last.to_le_bytes());
+        sealed[24..32].copy_from_slice(&self.synced.to_le_bytes());
+        for (entry, slot) in self.entries.iter().zip(sealed[FOOTER_HEAD..].chunks_exact_mut(ENTRY)) {
+            entry.write(slot);
+        }
+        keys.footers.seal_in_place(nonce, sealed);
+
+        label.write(trailer);
+        trailer[128..136].copy_from_slice(&TRAILER_MAGIC);
+        trailer[136..140].copy_from_slice(&end.to_le_bytes());
+        trailer[140..144].copy_from_slice(&(sealed_length as u32).to_le_bytes());
+        trailer[144..156].copy_from_slice(&nonce);
+        seal_with_crc(trailer);
+    }
+
+    fn parse(plain: &[u8], end: u32) -> Option<Self> {
+        let count = u32_at(plain, 0) as usize;
+        if plain.len() != FOOTER_HEAD + count * ENTRY || plain[4..8] != [0; 4] {
+            return None;
+        }
+        let entries: Option<Vec<_>> =
+            plain[FOOTER_HEAD..].chunks_exact(ENTRY).map(|bytes| Entry::read(bytes, end)).collect();
+        let footer = Self {
+            first: u64_at(plain, 8),
+            last: u64_at(plain, 16),
+            synced: u64_at(plain, 24),
+            entries: Arc::new(entries?),
+        };
+        let apart = footer.entries.windows(2).all(|two| two[0].offset + two[0].bytes() <= two[1].offset);
+        apart.then_some(footer)
+    }
+}
+
+/// The last bytes of a closed segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trailer {
+    pub(super) label: Label,
+    /// Where the records end and the footer begins.
+    pub(super) footer_at: u32,
+    /// Bytes of the sealed footer, its tag among them.
+    pub(super) footer_bytes: u32,
+    pub(super) nonce: Nonce,
+}
+
+impl Trailer {
+    /// The trailer at the end of a file of `file_bytes`, given its last bytes.
+    pub(super) fn read(bytes: &[u8], file_bytes: u64) -> Option<Self> {
+        let bytes = bytes.last_chunk::<TRAILER>()?;
+        if bytes[128..136] != TRAILER_MAGIC || !crc_matches(bytes) {
+            return None;
+        }
+        let trailer = Self {
+            label: Label::read(bytes)?,
+            footer_at: u32_at(bytes, 136),
+            footer_bytes: u32_at(bytes, 140),
+            nonce: array_at(bytes, 144),
+        };
+        let entries = (trailer.footer_bytes as usize).checked_sub(FOOTER_HEAD + TAG_BYTES)?;
+        let whole = entries.is_multiple_of(ENTRY)
+            && u64::from(trailer.footer_at) + closing_bytes(entries / ENTRY) as u64 == file_bytes
+            && trailer.footer_at >= FIRST_RECORD;
+        whole.then_some(trailer)
+    }
+
+    /// Opens the footer this trailer tells of, given its sealed bytes.
+    pub(super) fn open(&self, keys: &SegmentKeys, sealed: &mut [u8]) -> Option<Footer> {
+        let plain = keys.footers.open_in_place(self.nonce, sealed).ok()?;
+        Footer::parse(plain, self.footer_at)
+    }
+}
+
+/// Fills in the CRC-32C of all before the last four bytes.
+pub(super) fn seal_with_crc(bytes: &mut [u8]) {
+    let cut = bytes.len() - 4;
+    let crc = crc32c(&bytes[..cut]);
+    bytes[cut..].copy_from_slice(&crc.to_le_bytes());
+}
+
+pub(super) fn crc_matches(bytes: &[u8]) -> bool {
+    let cut = bytes.len() - 4;
+    bytes[cut..] == crc32c(&bytes[..cut]).to_le_bytes()
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array_at(bytes, at))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array_at(bytes, at))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array_at(bytes, at))
+}
+
+/// The `N` bytes at `at`; the caller has checked that they are there.
+pub(super) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N bytes")
+}

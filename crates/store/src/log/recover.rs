@@ -1,0 +1,400 @@
+//! Opening: from the checkpoint and the segments written after it to the index.
+//!
+//! The end of the log is what a power cut may have torn. Each record says which older one was known to be durable
+//! when it was made; the newest such statement parts damage from an unfinished end. What is unreadable up to there is
+//! damage: it is reported, and all else is kept. The first record after it that is missing or not whole ends the log:
+//! nobody was told that it, or anything after it, is safe.
+
+use super::blocks::{Grid, place_of};
+use super::disk::Disk;
+use super::format::{Entry, Footer, Kind, StoreId};
+use super::index::Location;
+use super::scan::{Found, scan};
+use super::shelf::{SegmentFile, segment_name, segment_number};
+use super::writer::{SegmentState, Writer};
+use super::{OpenError, Opened, damage, identity};
+use crate::engine::Damage;
+use okapi_base::{Generation, GridId};
+use okapi_seal::NodeKey;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+
+/// After an end that may have been torn, generations go on this much higher: a client may have seen one that was lost.
+const GENERATION_LEAP: u64 = 1 << 32;
+
+/// What recovery makes.
+pub(super) struct State {
+    pub(super) store: StoreId,
+    pub(super) writer: Writer,
+    pub(super) grids: HashMap<GridId, Arc<Grid>>,
+}
+
+/// The index as of some moment, to which the segments after `through` are to be replayed.
+#[derive(Default)]
+pub(super) struct Base {
+    /// The last segment it covers.
+    pub(super) through: u32,
+    /// The newest record in it.
+    pub(super) sequence: u64,
+    pub(super) generation: u64,
+    pub(super) next_segment: u32,
+    pub(super) segments: BTreeMap<u32, SegmentState>,
+    pub(super) drops: HashMap<GridId, (Generation, Location)>,
+    pub(super) grids: HashMap<GridId, Arc<Grid>>,
+    /// It was written when the store was closed.
+    pub(super) clean: bool,
+}
+
+/// A segment that the base does not cover.
+struct Part {
+    number: u32,
+    segment: Arc<SegmentFile>,
+    length: u32,
+    footer: Option<Footer>,
+    /// What its records are, where its footer is not enough.
+    found: Option<Vec<Found>>,
+    /// What of it counts.
+    accepted: Vec<Entry>,
+    /// The numbers of the first and the last accepted record.
+    first: u64,
+    last: u64,
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    key: &'a NodeKey,
+    store: StoreId,
+    opened: Opened,
+}
+
+pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened), OpenError> {
+    let names = disk.list().map_err(|source| OpenError::Io { what: "listing the store's files".to_owned(), source })?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
+    numbers.sort_unstable();
+    let mut opened = Opened::default();
+    let store = if names.iter().any(|name| name == identity::NAME) {
+        identity::read(disk, key, &mut opened.damages)?
+    } else if numbers.is_empty() {
+        opened.created = true;
+        identity::create(disk, key).map_err(|source| OpenError::Io { what: "making the store".to_owned(), source })?
+    } else {
+        return Err(OpenError::NoIdentity);
+    };
+    let mut recovery = Recovery { disk, key, store, opened };
+    let base = Base { clean: recovery.opened.created, ..Base::default() };
+    let state = recovery.replay(base, &numbers)?;
+    Ok((state, recovery.opened))
+}
+
+impl Recovery<'_> {
+    fn replay(&mut self, mut base: Base, numbers: &[u32]) -> Result<State, OpenError> {
+        self.check_covered(&mut base, numbers)?;
+        let mut parts = Vec::new();
+        let mut unlabelled = Vec::new();
+        for &number in numbers.iter().filter(|number| **number > base.through) {
+            match self.part(number)? {
+                Some(part) => parts.push(part),
+                None => unlabelled.push(number),
+            }
+        }
+        let torn = self.cut(&base, &mut parts, &unlabelled)?;
+        let leap = if base.clean && parts.is_empty() { 0 } else { GENERATION_LEAP };
+        let highest = numbers.last().copied().unwrap_or(0);
+        let mut writer = Writer {
+            active: None,
+            sequence: parts.iter().map(|part| part.last).max().unwrap_or(0).max(base.sequence),
+            generation: base.generation,
+            next_segment: base.next_segment.max(highest + 1).max(1),
+            segments: std::mem::take(&mut base.segments),
+            held: 0,
+            drops: std::mem::take(&mut base.drops),
+            broken: None,
+            entries_hint: 0,
+        };
+        for part in &parts {
+            let state = SegmentState { length: part.length, last: part.last, closed: true, ..SegmentState::default() };
+            writer.segments.insert(part.number, state);
+        }
+        let mut grids = std::mem::take(&mut base.grids);
+        let released = apply(&mut writer, &mut grids, &parts);
+        writer.generation += leap;
+        self.report_missing(&base, &parts, &released, &unlabelled);
+        self.remove(torn.iter().chain(released.iter().filter(|number| writer.segments.contains_key(number))))?;
+        for number in &released {
+            writer.segments.remove(number);
+        }
+        self.count(&mut writer, &grids);
+        self.opened.segments = writer.segments.len() as u64;
+        self.opened.replayed = parts.len() as u64;
+        self.opened.blocks = grids.values().map(|grid| grid.index.read().count()).sum();
+        Ok(State { store: self.store, writer, grids })
+    }
+
+    /// Compares the segments the base covers with those there are.
+    fn check_covered(&mut self, base: &mut Base, numbers: &[u32]) -> Result<(), OpenError> {
+        let there: HashSet<u32> = numbers.iter().copied().collect();
+        base.segments.retain(|number, _| there.contains(number));
+        for (&number, state) in &mut base.segments {
+            let file = self.disk.open(&segment_name(number)).map_err(|error| reading(number, error))?;
+            let length = file.length().map_err(|error| reading(number, error))?;
+            if length < u64::from(state.length) {
+                let what = format!("the segment is cut short: it has {length} of {} bytes", state.length);
+                self.report(damage(format!("{}+{length}", segment_name(number)), what));
+                state.damaged = true;
+            }
+            state.length = u32::try_from(length).unwrap_or(u32::MAX);
+        }
+        Ok(())
+    }
+
+    /// Reads what a segment says of itself. None: it has no label, so perhaps nothing of it ever reached the disk.
+    fn part(&mut self, number: u32) -> Result<Option<Part>, OpenError> {
+        let segment = SegmentFile::open(self.disk, self.key, &self.store, number).map_err(|e| reading(number, e))?;
+        let Some(segment) = segment else { return Ok(None) };
+        let footer = segment.footer().map_err(|error| reading(number, error))?.map(|(_, footer)| footer);
+        let length = segment.file.length().map_err(|error| reading(number, error))?;
+        let mut part = Part {
+            number,
+            segment: Arc::new(segment),
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            footer,
+            found: None,
+            accepted: Vec::new(),
+            first: 0,
+            last: 0,
+        };
+        if part.footer.is_none() {
+            part.found = Some(scan(&part.segment).map_err(|error| reading(number, error))?.found);
+        }
+        Ok(Some(part))
+    }
+
+    /// Decides which records count, ends the log there, and closes what was not closed. Parts of which nothing counts
+    /// are taken out and their segments returned: their files go once the rest is durable.
+    fn cut(&mut self, base: &Base, parts: &mut Vec<Part>, unlabelled: &[u32]) -> Result<Vec<u32>, OpenError> {
+        let synced = parts.iter().map(Part::synced).max().unwrap_or(0).max(base.sequence);
+        for part in parts.iter_mut() {
+            // A footer may have reached the disk before the records it tells of.
+            if part.found.is_none() && part.footer.as_ref().is_some_and(|footer| footer.last > synced) {
+                part.found = Some(scan(&part.segment).map_err(|error| reading(part.number, error))?.found);
+            }
+        }
+        let mut walk = Walk { synced, next: base.sequence + 1, ended: false, previous: base.through };
+        for part in parts.iter_mut() {
+            walk.take(part, base.through == 0 && walk.previous == 0, &mut self.opened);
+        }
+        let io_error = |number| move |error| reading(number, error);
+        for part in parts.iter().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
+            part.segment.file.sync().map_err(io_error(part.number))?;
+        }
+        for part in parts.iter_mut().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
+            part.close().map_err(io_error(part.number))?;
+        }
+        let mut torn: Vec<u32> = parts.iter().filter(|part| part.accepted.is_empty()).map(|part| part.number).collect();
+        parts.retain(|part| !part.accepted.is_empty());
+        // A file without a label between others that count is damaged, not unfinished.
+        let last = parts.last().map_or(base.through, |part| part.number);
+        torn.extend(unlabelled.iter().filter(|number| **number > last));
+        Ok(torn)
+    }
+
+    /// Removes files, the last first, so that the log never has a hole.
+    fn remove<'n>(&self, numbers: impl Iterator<Item = &'n u32>) -> Result<(), OpenError> {
+        let io_error = |source| OpenError::Io { what: "removing segments that no longer count".to_owned(), source };
+        let mut numbers: Vec<u32> = numbers.copied().collect();
+        numbers.sort_unstable();
+        // What was closed just now must be found closed should the power go in the middle of this.
+        self.disk.sync_dir().map_err(io_error)?;
+        for number in numbers.iter().rev() {
+            self.disk.remove(&segment_name(*number)).map_err(io_error)?;
+        }
+        if !numbers.is_empty() {
+            self.disk.sync_dir().map_err(io_error)?;
+        }
+        Ok(())
+    }
+
+    /// Reports segments that should be there. Where no live block lies in them nobody misses them.
+    fn report_missing(&mut self, base: &Base, parts: &[Part], released: &HashSet<u32>, unlabelled: &[u32]) {
+        let mut expected = base.through + 1;
+        if base.through == 0 {
+            // Without a checkpoint nothing tells which of the oldest segments were released long ago.
+            expected = parts.first().map_or(1, |part| part.number);
+        }
+        for part in parts {
+            for number in (expected..part.number).filter(|number| !released.contains(number)) {
+                let what = match unlabelled.contains(&number) {
+                    true => "no copy of the segment's label is whole, so nothing in it can be read",
+                    false => "the segment's file is missing",
+                };
+                self.report(damage(segment_name(number), what));
+            }
+            expected = part.number + 1;
+        }
+    }
+
+    /// Counts what lives where; reports blocks whose segment is gone.
+    fn count(&mut self, writer: &mut Writer, grids: &HashMap<GridId, Arc<Grid>>) {
+        writer.held = writer.segments.values().map(|state| u64::from(state.length)).sum();
+        for (id, grid) in grids {
+            for (index, location) in grid.index.read().entries(0) {
+                if location.is_block() && !writer.segments.contains_key(&location.segment()) {
+                    let block = okapi_base::Index::new(index).map(|index| (*id, index));
+                    let what = "the segment's file is missing".to_owned();
+                    self.report(Damage { block, place: place_of(location), what });
+                }
+                writer.count(location, true);
+            }
+        }
+        let drops: Vec<Location> = writer.drops.values().map(|(_, location)| *location).collect();
+        drops.into_iter().for_each(|location| writer.count(location, true));
+    }
+
+    fn report(&mut self, damage: Damage) {
+        tracing::warn!("{}: {}", damage.place, damage.what);
+        self.opened.damages.push(damage);
+    }
+}
+
+impl Part {
+    /// The newest record that this segment knows to be durable.
+    fn synced(&self) -> u64 {
+        let found = self.found.iter().flatten().filter(|found| found.good).map(|found| found.header.synced).max();
+        self.footer.as_ref().map_or(0, |footer| footer.synced).max(found.unwrap_or(0))
+    }
+
+    /// Writes the footer again where the one there does not tell exactly what counts.
+    fn close(&mut self) -> io::Result<()> {
+        if self.footer.as_ref().is_some_and(|footer| *footer.entries == self.accepted) {
+            return Ok(());
+        }
+        let end = self.accepted.last().map_or(super::format::FIRST_RECORD, |entry| entry.offset + entry.bytes());
+        let footer = Footer {
+            first: self.first,
+            last: self.last,
+            // The records were made durable just before this.
+            synced: self.last,
+            entries: Arc::new(self.accepted.clone()),
+        };
+        let mut nonce = okapi_seal::Nonce::default();
+        okapi_seal::random(&mut nonce);
+        let mut bytes = Vec::new();
+        footer.write(&self.segment.label, &self.segment.keys, end, nonce, &mut bytes);
+        let file = &self.segment.file;
+        file.write_at(&bytes, end.into())?;
+        self.length = end + u32::try_from(bytes.len()).expect("a footer fits its segment");
+        file.set_length(self.length.into())?;
+        file.sync()
+    }
+}
+
+/// The walk through the log in its order.
+struct Walk {
+    /// Up to this record all was durable.
+    synced: u64,
+    /// The number of the record that comes next.
+    next: u64,
+    /// Everything from here on is the torn end.
+    ended: bool,
+    previous: u32,
+}
+
+impl Walk {
+    fn take(&mut self, part: &mut Part, is_oldest: bool, opened: &mut Opened) {
+        let is_neighbour = part.number == self.previous + 1 && !is_oldest;
+        self.previous = part.number;
+        if part.found.is_none() && !self.ended {
+            let footer = part.footer.as_ref().expect("a part without a footer has been scanned");
+            if is_neighbour && footer.first > self.next {
+                lost(opened, part.number, super::format::FIRST_RECORD, footer.first - self.next);
+            }
+            part.accepted = footer.entries.to_vec();
+            (part.first, part.last) = (footer.first, footer.last);
+            self.next = self.next.max(footer.last + 1);
+            return;
+        }
+        let found = part.found.take().unwrap_or_default();
+        for record in &found {
+            self.ended = self.ended || !self.belongs(record);
+            if self.ended {
+                opened.dropped_records += 1;
+                opened.dropped_bytes += u64::from(record.header.entry.bytes());
+                continue;
+            }
+            let Found { header, good } = *record;
+            if header.sequence < self.next {
+                continue;
+            }
+            if header.sequence > self.next && (is_neighbour || !part.accepted.is_empty()) {
+                lost(opened, part.number, header.entry.offset, header.sequence - self.next);
+            }
+            if !good {
+                let Entry { kind, grid, index, offset, .. } = header.entry;
+                let block = (kind == Kind::Put).then_some((grid, index));
+                let place = format!("{}+{offset}", segment_name(part.number));
+                opened.damages.push(Damage { block, place, what: "the record's seal is broken".to_owned() });
+            }
+            if part.accepted.is_empty() {
+                part.first = header.sequence;
+            }
+            part.accepted.push(header.entry);
+            part.last = header.sequence;
+            self.next = header.sequence + 1;
+        }
+        part.found = Some(found);
+    }
+
+    /// Whether a record still is part of the log: it is the next one, or what lies before it is damage.
+    fn belongs(&self, record: &Found) -> bool {
+        let sequence = record.header.sequence;
+        match record.good {
+            true => sequence <= self.next || sequence - 1 <= self.synced,
+            false => sequence <= self.synced,
+        }
+    }
+}
+
+fn lost(opened: &mut Opened, number: u32, offset: u32, count: u64) {
+    let what = format!("{count} records before this place are damaged beyond recognition");
+    opened.damages.push(damage(format!("{}+{offset}", segment_name(number)), what));
+}
+
+/// Applies the records in their order; gives the segments they release.
+fn apply(w: &mut Writer, grids: &mut HashMap<GridId, Arc<Grid>>, parts: &[Part]) -> HashSet<u32> {
+    let all = || parts.iter().flat_map(|part| part.accepted.iter().map(|entry| (part.number, *entry)));
+    for (number, entry) in all().filter(|(_, entry)| entry.kind == Kind::GridDrop) {
+        let location = Location::new(number, entry.offset, entry.bytes());
+        let known = w.drops.get(&entry.grid).map(|(generation, _)| *generation);
+        if known.is_none_or(|known| known < entry.generation) {
+            // What the base has of this grid is older. A grid of that number made since follows in the log.
+            grids.remove(&entry.grid);
+        }
+        if known.is_none_or(|known| known <= entry.generation) {
+            w.drops.insert(entry.grid, (entry.generation, location));
+        }
+    }
+    let mut released = HashSet::new();
+    for (number, entry) in all() {
+        w.generation = w.generation.max(entry.generation.0);
+        if w.drops.get(&entry.grid).is_some_and(|(dropped, _)| entry.generation < *dropped) {
+            continue;
+        }
+        match entry.kind {
+            Kind::Put | Kind::Tombstone => {
+                let grid = grids.entry(entry.grid).or_insert_with(|| Arc::new(Grid::new(entry.grid)));
+                let location = Location::new(number, entry.offset, entry.bytes());
+                grid.index.write().set(entry.index.get(), location);
+            }
+            Kind::GridDrop => {}
+            Kind::Released => {
+                released.extend(u32::try_from(entry.index.get()));
+            }
+        }
+    }
+    released
+}
+
+fn reading(number: u32, source: io::Error) -> OpenError {
+    OpenError::Io { what: format!("reading {}", segment_name(number)), source }
+}

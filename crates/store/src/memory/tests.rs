@@ -1,0 +1,1 @@
+//! What only the memory engine does; what all engines do is in `tests/engines.rs`.
