@@ -1,6 +1,6 @@
 //! For tests: a host that stalls, waits and breaks at will, and a client made of the protocol's bare boxes.
 
-use crate::host::{EngineKind, HostSettings};
+use crate::host::HostSettings;
 use crate::listen::Listener;
 use crate::mailbox::Mailbox;
 use crate::node::Serving;
@@ -247,15 +247,7 @@ impl Backend for ToyVisitor {
 
 /// Settings that make tests quick.
 pub(crate) fn settings() -> NodeSettings {
-    let host = HostSettings {
-        data: PathBuf::new(),
-        engine: EngineKind::Log,
-        interval: Duration::from_secs(1),
-        memory_max: 64 << 20,
-        store_max: 0,
-        compaction_rate: 0,
-        shared_maps: false,
-    };
+    let host = HostSettings::new(PathBuf::new());
     NodeSettings { threads: 2, ..NodeSettings::new(host) }
 }
 
