@@ -1,6 +1,6 @@
 //! For tests: a host that stalls, waits and breaks at will, and a client made of the protocol's bare boxes.
 
-use crate::host::{EngineKind, HostSettings};
+use crate::host::HostSettings;
 use crate::listen::Listener;
 use crate::mailbox::Mailbox;
 use crate::node::Serving;
@@ -42,7 +42,6 @@ struct State {
     broken: Option<String>,
     /// Whether the disk answers.
     disk_stuck: bool,
-    waiting_at_disk: usize,
     wakes: Vec<Wake>,
     visitors: usize,
 }
@@ -95,10 +94,6 @@ impl Toy {
             assert!(std::time::Instant::now() < deadline, "it never came to that");
             std::thread::yield_now();
         }
-    }
-
-    pub(crate) fn waiting_at_disk(&self) -> usize {
-        self.state.lock().waiting_at_disk
     }
 
     pub(crate) fn visitors(&self) -> usize {
@@ -190,11 +185,9 @@ impl Backend for ToyVisitor {
             if !self.patient {
                 return Fetched::NotNow;
             }
-            state.waiting_at_disk += 1;
             while state.disk_stuck {
                 self.toy.changed.wait(&mut state);
             }
-            state.waiting_at_disk -= 1;
         }
         match state.blocks.get(&index.get()) {
             None => Fetched::Absent,
@@ -254,15 +247,7 @@ impl Backend for ToyVisitor {
 
 /// Settings that make tests quick.
 pub(crate) fn settings() -> NodeSettings {
-    let host = HostSettings {
-        data: PathBuf::new(),
-        engine: EngineKind::Log,
-        interval: Duration::from_secs(1),
-        memory_max: 64 << 20,
-        store_max: 0,
-        compaction_rate: 0,
-        shared_maps: false,
-    };
+    let host = HostSettings::new(PathBuf::new());
     NodeSettings { threads: 2, ..NodeSettings::new(host) }
 }
 
