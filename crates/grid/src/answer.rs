@@ -23,8 +23,11 @@ pub enum Answered {
 /// Puts an ask to the backend and writes the reply. Descriptors are carried out in their order.
 pub fn answer<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payload>) -> Answered {
     debug_assert!(!ask.header.is_reply());
+    let described = usize::from(ask.header.count) * ask.header.operation().map_or(0, Op::ask_bytes);
     let refusal = match ask.header.operation() {
         None => Status::UnknownOp,
+        // Without descriptors the whole body is one piece: then there must be none.
+        Some(Op::Get | Op::Put) if ask.descriptors.len() != described => Status::Malformed,
         Some(Op::Get) => match backend.grid(ask.header.grid) {
             Ok(_) => return get(ask, backend, outbox),
             Err(status) => status,

@@ -182,3 +182,25 @@ fn follow_while_by(from: &Grid, steady: &Grid, to: &Grid, seed: u64) {
         following.join().unwrap().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     });
 }
+
+#[test]
+fn blocks_under_a_record_that_is_gone_arrive() {
+    for following in [false, true] {
+        let (source, destination) = (world(512), world(512));
+        destination.lock().unwrap().node = [5; 16];
+        let from = connect(&source, Carrier::Memory).grid("main", None).unwrap();
+        let to = connect(&destination, Carrier::Memory).grid("main", None).unwrap();
+        // Removing the record takes its blocks with it, after those of the source were written to them.
+        write(&to, "gone", 2, 4000);
+        let first = to.find("gone").unwrap().unwrap().extents[0].start;
+        for by in 0..3 {
+            from.put(first.plus(by).unwrap(), &bytes(by, 100)).unwrap();
+        }
+        if following {
+            follow_while(&from, &to, None, "following", || ());
+        } else {
+            copy(&from, &to, &mut |_| ()).unwrap();
+        }
+        assert_same(&source, &destination, if following { "following" } else { "copying" });
+    }
+}
