@@ -44,6 +44,8 @@ impl Inbox {
         if self.end == self.buffer.len() {
             // Twice what was really received, not what a header claims: a claim costs its maker as much as us.
             let room = (self.buffer.len() * 2).max(FIRST_ROOM).min(wanted.max(BUSY_ROOM));
+            // Exactly: what a frame takes in the end is what `memory_wanted` says.
+            self.buffer.reserve_exact(room - self.buffer.len());
             self.buffer.resize(room, 0);
         }
         let until = if wanted > BUSY_ROOM { self.buffer.len().min(self.start + wanted) } else { self.buffer.len() };
@@ -97,6 +99,15 @@ impl Inbox {
     pub fn memory_wanted(&self) -> usize {
         let held = self.end - self.start - self.shown;
         if held < BUSY_ROOM || self.shown > 0 { self.memory() } else { self.memory().max(self.wanted()) }
+    }
+
+    /// Gives the memory back that nothing is in.
+    pub fn tighten(&mut self) {
+        self.use_up();
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        self.buffer.truncate(self.end);
+        self.buffer.shrink_to_fit();
     }
 
     /// Gives the memory back if nothing is in it.

@@ -29,8 +29,11 @@ const SEND_EARLY: usize = 256 << 10;
 const PARTS: usize = 64;
 /// Bytes of its inbox, and of replies, that every connection may have without asking a budget.
 pub(crate) const FREE_BYTES: usize = 64 << 10;
-/// A connection with replies waiting has more only while four times as much is free.
-const REPLY_MODESTY: usize = 4;
+/// A connection with replies waiting has more only while so many times as much is free: however many never read,
+/// something is left for those who do.
+const REPLY_MODESTY: usize = 16;
+/// How long a connection may read nothing while others wait for the memory of its replies.
+const STALL: Duration = Duration::from_secs(3);
 /// Bytes a second a frame must come with at least, once the time for its first bytes is over.
 const SLOWEST: u64 = 16 << 10;
 /// Quiet time after which a connection gives its memory back.
@@ -365,6 +368,7 @@ impl<V: Visiting> Connection<V> {
         }
         let expected = reply_room(&frame, &mut self.visitor);
         let waiting = self.outbox.waiting() + self.expected;
+        self.reply_charge.settle(waiting);
         if waiting > 0 && waiting + expected > REPLY_WINDOW as usize {
             self.inbox.put_back();
             return Some(Need::Room);
@@ -413,6 +417,9 @@ impl<V: Visiting> Connection<V> {
     fn receive(&mut self, now: Instant) -> usize {
         let wanted = self.inbox.memory_wanted();
         if let Err(need) = self.inbox_charge.cover(wanted) {
+            // Whoever waits holds nothing, or those who wait could hold all there is.
+            self.inbox.tighten();
+            self.inbox_charge.settle(self.inbox.memory());
             self.inbox_charge.budget().wait(need, &self.mailbox, self.key);
             self.starved = true;
             return 0;
@@ -487,10 +494,12 @@ impl<V: Visiting> Connection<V> {
             let count = self.outbox.fill(&mut parts);
             let mut until = u64::MAX;
             let mut fds: &[OwnedFd] = &[];
-            match self.handovers.front() {
-                Some((at, those)) if *at == self.sent => fds = those,
-                Some((at, _)) => until = *at - self.sent,
-                None => {}
+            let mut handovers = self.handovers.iter().peekable();
+            if let Some((_, those)) = handovers.next_if(|(at, _)| *at == self.sent) {
+                fds = those;
+            }
+            if let Some((at, _)) = handovers.next() {
+                until = *at - self.sent;
             }
             let mut slices = [IoSlice::new(&[]); PARTS];
             let (mut used, mut offered) = (0, 0);
@@ -583,7 +592,7 @@ impl<V: Visiting> Connection<V> {
             self.end(Status::NoHello, format!("no hello came within {secs} s"));
             return Sweep::Drive;
         }
-        let stalled = !self.outbox.is_idle() && !self.writable && now >= self.clock.moved + patience;
+        let stalled = !self.outbox.is_idle() && !self.writable && now >= self.clock.moved + patience.min(STALL);
         if stalled && self.reply_charge.budget().anyone_waits() {
             tracing::info!("{}: reads nothing while others wait for the memory; closed", self.link.facts().name);
             self.ending = Ending::Now;

@@ -74,7 +74,8 @@ impl<B: Backend<Payload = Payload> + Send + 'static> DiskWorkers<B> {
         if jobs.waiting.len() < QUEUE_MAX {
             return true;
         }
-        if !jobs.refused.iter().any(|(_, refused)| *refused == key) {
+        let known = |(whose, refused): &(Arc<Mailbox>, Key)| *refused == key && Arc::ptr_eq(whose, mailbox);
+        if !jobs.refused.iter().any(known) {
             jobs.refused.push((mailbox.clone(), key));
         }
         false

@@ -1,4 +1,8 @@
-//! The node: what answers.
+//! The node: what serves, and what answers.
+//!
+//! [`node`] starts and stops. `reactor` is a thread that serves connections, `connection` one of them: it moves bytes
+//! between a link and the block protocol's boxes. `disk_workers` wait for disks so that reactors need not, `budget`
+//! bounds the memory, `mailbox` is how threads talk to a reactor, `seam` what serving needs of answering.
 //!
 //! [`node`] is the whole: it locks its data, listens and stops. A `reactor` is a thread that moves the bytes of its
 //! connections (`connection`), within `budget`s; `disk_workers` wait for disks in its stead.

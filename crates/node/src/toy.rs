@@ -42,7 +42,6 @@ struct State {
     broken: Option<String>,
     /// Whether the disk answers.
     disk_stuck: bool,
-    waiting_at_disk: usize,
     wakes: Vec<Wake>,
     visitors: usize,
 }
@@ -95,10 +94,6 @@ impl Toy {
             assert!(std::time::Instant::now() < deadline, "it never came to that");
             std::thread::yield_now();
         }
-    }
-
-    pub(crate) fn waiting_at_disk(&self) -> usize {
-        self.state.lock().waiting_at_disk
     }
 
     pub(crate) fn visitors(&self) -> usize {
@@ -190,11 +185,9 @@ impl Backend for ToyVisitor {
             if !self.patient {
                 return Fetched::NotNow;
             }
-            state.waiting_at_disk += 1;
             while state.disk_stuck {
                 self.toy.changed.wait(&mut state);
             }
-            state.waiting_at_disk -= 1;
         }
         match state.blocks.get(&index.get()) {
             None => Fetched::Absent,
