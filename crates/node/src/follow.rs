@@ -9,7 +9,7 @@
 //! - before a name is bound, those of its blocks are sent whose latest change is still to come, and it is bound only
 //!   if it is still the same record after they were read.
 
-use crate::changes::What;
+use crate::changes::{Renamed, What};
 use crate::grid::Grid;
 use crate::host::Host;
 use crate::owners::{bounds, run};
@@ -301,7 +301,7 @@ impl Stream {
                     self.read_blocks(wanted, host, wake);
                 }
                 None => {
-                    if self.is_current(&record) && self.grid.changes.newest_of_name(&record.info.name) <= sequence {
+                    if self.is_current(&record) {
                         self.send(Message::Bind(record, sequence), outbox, requests);
                     }
                 }
@@ -326,7 +326,7 @@ impl Stream {
                     Some(record) => {
                         let name = record.info.name.clone();
                         // One that has changed since is sent as a change: its blocks may not be there yet.
-                        let fresh = self.grid.changes.newest_of_name(&name) <= self.position;
+                        let fresh = self.grid.changes.newest_of_name(&name).1 <= self.position;
                         self.phase = Phase::Names(Some(name));
                         if fresh {
                             self.send(Message::Bind(record, self.position), outbox, requests);
@@ -374,8 +374,8 @@ impl Stream {
                     self.position = sequence;
                     return true;
                 }
-                Some(What::Name { name, freed }) => {
-                    self.name_changed(&name, freed, sequence);
+                Some(What::Name { name, how }) => {
+                    self.name_changed(&name, how, sequence);
                     self.position = sequence;
                     return true;
                 }
@@ -402,21 +402,23 @@ impl Stream {
         false
     }
 
-    fn name_changed(&mut self, name: &str, freed: bool, sequence: u64) {
-        let later = self.grid.changes.newest_of_name(name) > sequence;
-        if freed {
+    fn name_changed(&mut self, name: &str, how: Renamed, sequence: u64) {
+        let (newest, moved) = self.grid.changes.newest_of_name(name);
+        let moved_later = moved > sequence;
+        if how == Renamed::Freed {
             // Met again, once the name has changed once more, it would be a removal, and a follower that has what came
             // after would lose that: a mark is due before anything else is sent.
             self.unmarked = BLOCKS_A_MARK;
         }
-        match self.grid.find_record(name) {
-            Ok(record) if !later => {
+        match (how, self.grid.find_record(name)) {
+            (Renamed::Freed, _) if moved_later => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
+            _ if moved_later => {}
+            (Renamed::Edited, _) if newest > sequence => {}
+            (_, Ok(record)) => {
                 let runs = record.info.extents.iter().flat_map(|run| self.grid.changes.newer(run, sequence)).collect();
                 self.steps.push_back(Step::Bind { record, sequence, runs });
             }
-            Err(_) if !later => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
-            _ if freed => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
-            _ => {}
+            (_, Err(_)) => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
         }
     }
 
@@ -629,7 +631,7 @@ impl Stream {
                     Ok(()) => Ok(()),
                     // It has changed since, and what it is now is still to come.
                     Err(ask::ReplyError::Refused { .. })
-                        if !self.is_current(record) || self.grid.changes.newest_of_name(name) > *sequence =>
+                        if !self.is_current(record) || self.grid.changes.newest_of_name(name).0 > *sequence =>
                     {
                         Ok(())
                     }
