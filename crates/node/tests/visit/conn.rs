@@ -8,7 +8,8 @@ use okapi_node::{AskError, Host, HostSettings, Opened, Stores, Visitor};
 use okapi_store::Payload;
 use okapi_wire::message::*;
 use okapi_wire::{
-    BodyWriter, Frame, GetAsk, Hello, Limits, ListAsk, Listed, Message, Op, Outcome, PutAsk, Run, Status, Token, Welcome,
+    BodyWriter, Frame, GetAsk, Hello, Limits, ListAsk, Listed, Message, Op, Outcome, PutAsk, Run, Status, Token,
+    Welcome,
 };
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;

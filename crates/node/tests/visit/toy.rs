@@ -270,9 +270,7 @@ impl Blocks for ToyGrid {
         let state = self.toy.0.lock();
         let blocks = state.blocks.range((self.id, from)..=(self.id, Index::MAX)).take(limit);
         out.extend(blocks.map(|((_, index), (generation, bytes))| match detail {
-            true => {
-                Listed { index: *index, length: bytes.len() as u32, crc: crc32c(bytes), generation: *generation }
-            }
+            true => Listed { index: *index, length: bytes.len() as u32, crc: crc32c(bytes), generation: *generation },
             false => Listed { index: *index, length: 0, crc: 0, generation: Generation::ABSENT },
         }));
         Ok(())
