@@ -7,7 +7,6 @@ use crate::grid::{Grid, check_got};
 use crate::pool::Lease;
 use okapi_base::limits::DESCRIPTORS_MAX;
 use okapi_base::{Index, Slice};
-use okapi_grid::ask;
 use okapi_link::Backoff;
 use okapi_wire::message::RecordInfo;
 use okapi_wire::{GetAsk, Op, Status};
