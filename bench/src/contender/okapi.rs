@@ -52,6 +52,7 @@ impl Node {
         command.args(["--tcp", &format!("127.0.0.1:{port}"), "--threads", "1"]);
         let mut settings = Settings::default();
         if !spin {
+            command.args(["--spin", "0"]);
             settings.spin = Duration::ZERO;
         }
         let reach = || Client::connect(&unix, settings.clone()).map_err(std::io::Error::other);

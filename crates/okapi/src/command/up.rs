@@ -76,6 +76,7 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         socket: Some(settings.socket()?),
         tcp: node.tcp.clone(),
         threads: node.threads,
+        spin: std::time::Duration::from_micros(node.spin),
         connections_max: node.connections_max,
         receive_budget: bytes(node.receive_budget),
         reply_budget: bytes(node.reply_budget),
