@@ -12,7 +12,7 @@
 //! - A segment's file is removed only after everything appended before that is durable.
 //! - No offset of a segment is written twice with a record, and an unclosed segment found at opening is closed, never
 //!   appended to: no nonce is used twice.
-//! - Locks are taken in this order: committer, writer, pipe, then the index of a grid.
+//! - Locks are taken in this order: those of the committer, writer, pipe, then the index of a grid.
 
 mod blocks;
 mod checkpoint;
@@ -36,7 +36,7 @@ pub use real_disk::RealDisk;
 
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
 use blocks::{Grid, Handle};
-use committer::{CommitterLock, Pipe};
+use committer::{Committer, Pipe};
 use compact::{Budget, Goal};
 use format::{Kind, StoreId};
 use okapi_base::{GridId, Index, Ticket};
@@ -163,11 +163,13 @@ struct Inner {
     settings: Settings,
     writer: Mutex<Writer>,
     pipe: Mutex<Pipe>,
-    /// The committer has something to do.
+    /// There is something to write.
     work: Condvar,
+    /// There is something to make durable.
+    sync_work: Condvar,
     /// Something was written, or became durable, or failed.
     progress: Condvar,
-    committer: CommitterLock,
+    committer: Committer,
     grids: RwLock<HashMap<GridId, Arc<Grid>>>,
     shelf: Shelf,
     pools: Pools,
@@ -217,8 +219,9 @@ impl Log {
             writer: Mutex::new(state.writer),
             pipe: Mutex::new(Pipe::starting_at(sequence)),
             work: Condvar::new(),
+            sync_work: Condvar::new(),
             progress: Condvar::new(),
-            committer: CommitterLock::default(),
+            committer: Committer::default(),
             grids: RwLock::new(state.grids),
             shelf: Shelf::default(),
             pools: Pools::new(),
@@ -241,13 +244,10 @@ impl Log {
         });
         let mut threads = Vec::new();
         if inner.settings.threads {
-            let committing = Arc::clone(&inner);
-            let keeping = Arc::clone(&inner);
-            let keeper = std::thread::Builder::new().name("okapi-keep".to_owned());
-            let thread = std::thread::Builder::new().name("okapi-commit".to_owned());
-            let io_error = |source| OpenError::Io { what: "starting a thread".to_owned(), source };
-            threads.push(thread.spawn(move || committing.commit_until_stopped()).map_err(io_error)?);
-            threads.push(keeper.spawn(move || keeping.keep_until_stopped()).map_err(io_error)?);
+            // In this order they are stopped: what the first does needs the others.
+            threads.push(spawn("okapi-keep", &inner, Inner::keep_until_stopped)?);
+            threads.push(spawn("okapi-write", &inner, Inner::write_until_stopped)?);
+            threads.push(spawn("okapi-sync", &inner, Inner::sync_until_stopped)?);
         }
         opened.took = started.elapsed();
         Ok((Self { inner, threads }, opened))
@@ -264,6 +264,12 @@ impl Log {
     pub fn keep(&self, idle: bool) -> bool {
         self.inner.keep(idle)
     }
+}
+
+fn spawn(name: &str, inner: &Arc<Inner>, work: fn(&Inner)) -> Result<JoinHandle<()>, OpenError> {
+    let inner = Arc::clone(inner);
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&inner));
+    started.map_err(|source| OpenError::Io { what: "starting a thread".to_owned(), source })
 }
 
 fn check(settings: &Settings) -> Result<(), OpenError> {
@@ -359,15 +365,22 @@ impl Inner {
 
     /// Tries to free room for a put that found none; false if there is nothing to free.
     fn make_room(&self) -> bool {
-        self.compact_round(Goal::All, true)
-            .is_ok_and(|round| round.is_some_and(|gain| gain.held_after < gain.held_before))
+        // Segments are compacted once their footers are written.
+        if self.flush_all().and_then(|()| self.wait_until_closed()).is_err() {
+            return false;
+        }
+        // A checkpoint makes the notes of earlier releases worthless.
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!("no checkpoint could be written: {error}");
+        }
+        let gained = |round: Option<Compacted>| round.is_some_and(|gain| gain.held_after < gain.held_before);
+        self.compact_round(Goal::Room, true).is_ok_and(gained)
     }
 
     /// Makes everything durable, closes the active segment, checkpoints, and refuses all writes from now on.
     fn close(&self) -> Result<(), WriteError> {
         self.close_active(&mut self.writer.lock());
         self.flush_all()?;
-        while !self.settings.threads && self.step() {}
         self.wait_until_closed()?;
         let is_new = {
             let w = self.writer.lock();
@@ -388,7 +401,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         *self.inner.keeper_stopping.lock() = true;
         self.inner.keeper_wakes.notify_all();
-        let mut threads = self.threads.drain(..).rev();
+        let mut threads = self.threads.drain(..);
         let join = |thread: Option<JoinHandle<()>>| {
             if thread.is_some_and(|thread| thread.join().is_err()) {
                 tracing::error!("a thread of the store panicked");
@@ -401,7 +414,8 @@ impl Drop for Log {
         }
         self.inner.pipe.lock().stopping = true;
         self.inner.work.notify_all();
-        join(threads.next());
+        self.inner.sync_work.notify_all();
+        threads.for_each(|thread| join(Some(thread)));
     }
 }
 

@@ -1,4 +1,5 @@
-//! Writing chunks and footers to their files, and making them durable: one thread, one order.
+//! Writing chunks and footers to their files by one thread, in one order, and making them durable by another, so that
+//! a disk that takes its time over that does not keep puts from being written.
 
 use super::Inner;
 use super::format::{Entry, Footer};
@@ -15,7 +16,7 @@ use std::time::Instant;
 
 /// Chunks kept for reuse.
 const CHUNKS_KEPT: usize = 40;
-/// Segments written and not yet made durable, beyond which they are without anyone's asking: what a recovery may
+/// Segments written and not yet made durable, beyond which that is begun without anyone's asking: what a recovery may
 /// have to read in full.
 const UNSYNCED_SEGMENTS_MAX: usize = 64;
 
@@ -47,6 +48,8 @@ pub(super) struct Pipe {
     footers_unsynced: bool,
     /// They are to be.
     footers_wanted: bool,
+    /// Files are being made durable just now.
+    syncing: bool,
     pub(super) broken: Option<Broken>,
     pub(super) stopping: bool,
     spare: Vec<Arc<Chunk>>,
@@ -59,11 +62,28 @@ impl Pipe {
     }
 }
 
-/// What only the one who writes knows.
+impl Pipe {
+    /// Whether there is something to be made durable, all of which is written.
+    fn is_sync_due(&self, durable: u64) -> bool {
+        (self.wanted > durable && self.written >= self.wanted) || (self.footers_wanted && self.footers_unsynced)
+    }
+
+    /// Whether the open chunk should be written, full or not. While files are being made durable it goes on filling:
+    /// all that comes in meanwhile is made durable together.
+    fn is_chunk_wanted(&self) -> bool {
+        self.wanted > self.written && !self.syncing
+    }
+}
+
+/// What the two who do the work have between them.
 #[derive(Default)]
 pub(super) struct Committer {
-    unsynced: Vec<Arc<SegmentFile>>,
-    footer: Vec<u8>,
+    /// Held by the one who writes, with a buffer for footers.
+    writing: Mutex<Vec<u8>>,
+    /// Held by the one who makes durable.
+    syncing: Mutex<()>,
+    /// Segments written to and not made durable since.
+    unsynced: Mutex<Vec<Arc<SegmentFile>>>,
 }
 
 impl Inner {
@@ -107,8 +127,9 @@ impl Inner {
         let mut pipe = self.pipe.lock();
         if pipe.wanted < sequence {
             pipe.wanted = sequence;
+            let is_written = pipe.written >= sequence;
             drop(pipe);
-            self.work.notify_one();
+            if is_written { &self.sync_work } else { &self.work }.notify_one();
         }
     }
 
@@ -152,6 +173,7 @@ impl Inner {
 
     /// Waits until all that was handed over is written, footers too.
     pub(super) fn wait_until_closed(&self) -> Result<(), WriteError> {
+        while !self.settings.threads && self.step() {}
         let mut pipe = self.pipe.lock();
         while !pipe.queue.is_empty() {
             if let Some(broken) = &pipe.broken {
@@ -169,7 +191,7 @@ impl Inner {
                 while self.step() {}
             }
             let mut pipe = self.pipe.lock();
-            if !pipe.footers_unsynced {
+            if !pipe.footers_unsynced && !pipe.syncing {
                 return Ok(());
             }
             if let Some(broken) = &pipe.broken {
@@ -177,7 +199,7 @@ impl Inner {
             }
             pipe.footers_wanted = true;
             if self.settings.threads {
-                self.work.notify_one();
+                self.sync_work.notify_one();
                 self.progress.wait(&mut pipe);
             }
         }
@@ -201,59 +223,103 @@ impl Inner {
         })
     }
 
-    /// The committer's thread.
-    pub(super) fn commit_until_stopped(&self) {
-        let mut synced_at = Instant::now();
+    /// The thread that writes.
+    pub(super) fn write_until_stopped(&self) {
         loop {
-            while self.step() {}
+            while self.write_step() {}
             let mut pipe = self.pipe.lock();
-            let footers = pipe.footers_wanted && pipe.footers_unsynced;
-            let idle = pipe.queue.is_empty() && pipe.wanted <= self.durable.load(Relaxed) && !footers;
+            let idle = pipe.queue.is_empty() && !pipe.is_chunk_wanted();
             if pipe.stopping && (idle || pipe.broken.is_some()) {
                 return;
             }
             if idle || pipe.broken.is_some() {
-                self.work.wait_for(&mut pipe, self.settings.interval);
+                self.work.wait(&mut pipe);
+            }
+        }
+    }
+
+    /// The thread that makes durable.
+    pub(super) fn sync_until_stopped(&self) {
+        let mut synced_at = Instant::now();
+        loop {
+            while self.sync_step() {}
+            let mut pipe = self.pipe.lock();
+            if pipe.stopping {
+                return;
+            }
+            if pipe.broken.is_some() || !pipe.is_sync_due(self.durable.load(Relaxed)) {
+                self.sync_work.wait_for(&mut pipe, self.settings.interval);
             }
             if synced_at.elapsed() >= self.settings.interval {
                 pipe.wanted = pipe.wanted.max(self.appended.load(Acquire));
                 synced_at = Instant::now();
+                self.work.notify_one();
             }
         }
     }
 
-    /// Does the next thing there is to do; says whether there was any.
+    /// Does the next thing there is to do, be it writing or making durable; says whether there was any.
     pub(super) fn step(&self) -> bool {
-        let mut committer = self.committer.lock();
-        let (next, written, wanted, footers) = {
+        self.sync_step() || self.write_step()
+    }
+
+    /// Writes the next thing there is to write; says whether there was any.
+    fn write_step(&self) -> bool {
+        let mut footer = self.committer.writing.lock();
+        let (next, chunk_wanted) = {
             let pipe = self.pipe.lock();
             if pipe.broken.is_some() {
                 return false;
             }
-            let footers = pipe.footers_wanted && pipe.footers_unsynced;
-            (pipe.queue.front().cloned(), pipe.written, pipe.wanted, footers)
+            (pipe.queue.front().cloned(), pipe.is_chunk_wanted())
         };
-        let durable = self.durable.load(Relaxed);
-        let asked = (wanted > durable && written >= wanted) || footers;
-        let done = if asked || committer.unsynced.len() > UNSYNCED_SEGMENTS_MAX {
-            self.sync(&mut committer, written)
-        } else if let Some(work) = next {
-            self.write(&mut committer, work)
-        } else if wanted > durable {
+        match next {
+            Some(work) => {
+                if let Err((what, error)) = self.write(&mut footer, work) {
+                    drop(footer);
+                    self.break_down(&mut self.writer.lock(), &format!("{what}: {error}"));
+                }
+            }
             // All that has been appended so far goes along.
-            self.hand_over(&mut self.writer.lock());
-            Ok(())
-        } else {
-            return false;
-        };
-        if let Err((what, error)) = done {
-            drop(committer);
-            self.break_down(&mut self.writer.lock(), &format!("{what}: {error}"));
+            None if chunk_wanted => self.hand_over(&mut self.writer.lock()),
+            None => return false,
         }
         true
     }
 
-    fn write(&self, committer: &mut Committer, work: Work) -> Result<(), (String, io::Error)> {
+    /// Makes durable what is written, if anyone waits for that; says whether anyone did.
+    fn sync_step(&self) -> bool {
+        let alone = self.committer.syncing.lock();
+        let written = {
+            let mut pipe = self.pipe.lock();
+            if pipe.broken.is_some() || !pipe.is_sync_due(self.durable.load(Relaxed)) {
+                return false;
+            }
+            pipe.syncing = true;
+            (pipe.footers_unsynced, pipe.footers_wanted) = (false, false);
+            pipe.written
+        };
+        let done = self.sync();
+        self.pipe.lock().syncing = false;
+        match done {
+            Ok(()) => {
+                // Under the lock, so that nobody decides to wait just before this and misses it.
+                let pipe = self.pipe.lock();
+                self.durable.store(written, Release);
+                drop(pipe);
+                self.progress.notify_all();
+                self.work.notify_one();
+                self.call_watcher();
+            }
+            Err((what, error)) => {
+                drop(alone);
+                self.break_down(&mut self.writer.lock(), &format!("{what}: {error}"));
+            }
+        }
+        true
+    }
+
+    fn write(&self, footer: &mut Vec<u8>, work: Work) -> Result<(), (String, io::Error)> {
         let segment = match &work {
             Work::Chunk(chunk) => {
                 let segment = chunk.segment.as_ref().expect("a chunk under way belongs to a segment");
@@ -268,15 +334,19 @@ impl Inner {
                 segment
             }
             Work::Close(closing) => {
-                self.write_footer(committer, closing).map_err(|error| {
+                self.write_footer(footer, closing).map_err(|error| {
                     (format!("segment {} could not be closed", closing.segment.label.number), error)
                 })?;
                 &closing.segment
             }
         };
-        if committer.unsynced.last().is_none_or(|last| !Arc::ptr_eq(last, segment)) {
-            committer.unsynced.push(Arc::clone(segment));
-        }
+        let unsynced = {
+            let mut unsynced = self.committer.unsynced.lock();
+            if unsynced.last().is_none_or(|last| !Arc::ptr_eq(last, segment)) {
+                unsynced.push(Arc::clone(segment));
+            }
+            unsynced.len()
+        };
         let mut pipe = self.pipe.lock();
         pipe.queue.pop_front();
         if let Work::Chunk(chunk) = &work {
@@ -285,7 +355,14 @@ impl Inner {
         } else {
             pipe.footers_unsynced = true;
         }
+        if unsynced > UNSYNCED_SEGMENTS_MAX {
+            pipe.wanted = pipe.wanted.max(pipe.written);
+        }
+        let is_sync_due = pipe.is_sync_due(self.durable.load(Relaxed));
         drop(pipe);
+        if is_sync_due {
+            self.sync_work.notify_one();
+        }
         self.progress.notify_all();
         if let Work::Chunk(chunk) = work {
             self.recycle_chunk(chunk);
@@ -293,7 +370,7 @@ impl Inner {
         Ok(())
     }
 
-    fn write_footer(&self, committer: &mut Committer, closing: &Closing) -> io::Result<()> {
+    fn write_footer(&self, bytes: &mut Vec<u8>, closing: &Closing) -> io::Result<()> {
         let SegmentFile { label, keys, file } = &*closing.segment;
         let footer = Footer {
             first: closing.first,
@@ -303,10 +380,10 @@ impl Inner {
         };
         let mut nonce = okapi_seal::Nonce::default();
         okapi_seal::random(&mut nonce);
-        footer.write(label, keys, closing.end, nonce, &mut committer.footer);
-        file.write_at(&committer.footer, closing.end.into())?;
-        self.written_bytes.fetch_add(committer.footer.len() as u64, Relaxed);
-        let length = closing.end + u32::try_from(committer.footer.len()).expect("a footer fits its segment");
+        footer.write(label, keys, closing.end, nonce, bytes);
+        file.write_at(bytes, closing.end.into())?;
+        self.written_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        let length = closing.end + u32::try_from(bytes.len()).expect("a footer fits its segment");
         file.set_length(length.into())?;
         self.shelf.keep_index(label.number, Arc::clone(&closing.entries));
         let mut w = self.writer.lock();
@@ -319,21 +396,15 @@ impl Inner {
     }
 
     /// Makes all that is written durable.
-    fn sync(&self, committer: &mut Committer, written: u64) -> Result<(), (String, io::Error)> {
-        for segment in committer.unsynced.drain(..) {
+    fn sync(&self) -> Result<(), (String, io::Error)> {
+        let unsynced = std::mem::take(&mut *self.committer.unsynced.lock());
+        for segment in unsynced {
             let what = || format!("segment {} could not be made durable", segment.label.number);
             segment.file.sync().map_err(|error| (what(), error))?;
         }
         if self.directory_changed.swap(false, Acquire) {
             self.disk.sync_dir().map_err(|error| ("the directory could not be made durable".to_owned(), error))?;
         }
-        self.durable.store(written, Release);
-        {
-            let mut pipe = self.pipe.lock();
-            (pipe.footers_unsynced, pipe.footers_wanted) = (false, false);
-        }
-        self.progress.notify_all();
-        self.call_watcher();
         Ok(())
     }
 
@@ -342,9 +413,7 @@ impl Inner {
         self.pipe.lock().broken = Some(broken.clone());
         self.progress.notify_all();
         self.work.notify_one();
+        self.sync_work.notify_one();
         self.call_watcher();
     }
 }
-
-/// The committer's state, which whoever steps has to hold.
-pub(super) type CommitterLock = Mutex<Committer>;

@@ -42,6 +42,8 @@ const DENSE_PERCENT: u64 = 95;
 pub(super) enum Goal {
     /// Bytes held per live byte, in percent.
     Percent(u64),
+    /// A segment's worth of room, without taking much of what is left first.
+    Room,
     /// As much as can be gained.
     All,
 }
@@ -101,7 +103,7 @@ impl Writer {
                 // A short segment counts as the full one it could be a part of.
                 let room = match goal {
                     Goal::All => u64::from(segment_bytes).max(1),
-                    Goal::Percent(_) => u64::from(state.length).max(1),
+                    Goal::Percent(_) | Goal::Room => u64::from(state.length).max(1),
                 };
                 let filled = stays(number, state) * 100 / room;
                 (if many_deletions && Some(number) == oldest { 0 } else { filled }, number)
@@ -117,9 +119,40 @@ impl Inner {
     /// One round; none if there was nothing to do.
     pub(super) fn compact_round(&self, goal: Goal, in_haste: bool) -> Result<Option<Compacted>, WriteError> {
         let mut budget = self.compaction.lock();
-        let mut victims = self.writer.lock().victims(goal, self.settings.segment_bytes);
-        victims.truncate(ROUND);
+        let victims = {
+            let w = self.writer.lock();
+            let mut victims = w.victims(goal, self.settings.segment_bytes);
+            victims.truncate(ROUND);
+            if goal == Goal::Room && !self.is_worth_while(&w, &mut victims) {
+                victims.clear();
+            }
+            victims
+        };
         self.compact_these(victims, &mut budget, in_haste)
+    }
+
+    /// Keeps those whose copies fit what the limit leaves; says whether a whole segment is gained by them.
+    fn is_worth_while(&self, w: &Writer, victims: &mut Vec<u32>) -> bool {
+        let segment_bytes = u64::from(self.settings.segment_bytes);
+        let left = match self.settings.limit_bytes {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(w.held),
+        };
+        // What of a segment can hold records, by a cautious guess at its footer.
+        let usable = segment_bytes - u64::from(FIRST_RECORD) - segment_bytes / 8;
+        let needed = |stays: u64| stays.div_ceil(usable) * segment_bytes;
+        let (mut copied, mut freed) = (0, 0);
+        victims.retain(|number| {
+            let state = &w.segments[number];
+            let stays = u64::from(state.live) + u64::from(state.deletions);
+            let fits = needed(copied + stays) <= left;
+            if fits {
+                copied += stays;
+                freed += u64::from(state.length);
+            }
+            fits
+        });
+        freed >= needed(copied) + segment_bytes
     }
 
     /// A round of compaction on the thread of a put, where far more is held than lives.
@@ -141,7 +174,6 @@ impl Inner {
             w.held
         };
         self.flush_all()?;
-        while !self.settings.threads && self.step() {}
         self.wait_until_closed()?;
         let mut victims = self.writer.lock().victims(Goal::All, self.settings.segment_bytes);
         // A lone short segment would only be copied into another one.
@@ -181,6 +213,7 @@ impl Inner {
         }
         // In the order of the log, so that a deletion comes after what it deleted.
         victims.sort_unstable();
+        let held_before = self.writer.lock().held;
         let mut moved_bytes = 0;
         let mut emptied = BTreeSet::new();
         for victim in victims {
@@ -198,7 +231,6 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        let held_before = self.writer.lock().held;
         self.release(&emptied)?;
         let held_after = self.writer.lock().held;
         Ok(Some(Compacted { segments: emptied.len() as u64, moved_bytes, held_before, held_after }))

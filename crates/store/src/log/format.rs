@@ -89,12 +89,6 @@ impl Label {
             && bytes[10] == okapi_seal::ALGORITHM_AES_256_GCM;
         known.then(|| Self { number: u32_at(bytes, 12), store: array_at(bytes, 16), salt: array_at(bytes, 32) })
     }
-
-    /// The version in a label that is whole, whether this code knows it or not.
-    pub(super) fn version(bytes: &[u8]) -> Option<u16> {
-        let bytes = bytes.get(..LABEL)?;
-        (bytes[..8] == LABEL_MAGIC && crc_matches(bytes)).then(|| u16_at(bytes, 8))
-    }
 }
 
 /// What a record does.

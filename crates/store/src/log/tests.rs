@@ -2,10 +2,13 @@
 
 mod basics;
 mod crash;
+mod damage;
+mod faults;
+mod golden;
 mod pretend;
 
 use super::*;
-use crate::engine::{Change, Edit, Got, Patience, Placed};
+use crate::engine::{Change, Edit, Got, Patience, Placed, ReadError};
 use okapi_base::{BlockSize, Durability, Generation, crc32c};
 
 const KEY: NodeKey = NodeKey::from_bytes([0x4b; 32]);

@@ -1,0 +1,120 @@
+//! The bytes of a segment, for ever; and parsers fed with anything.
+
+use super::super::format::*;
+use super::pretend::Dice;
+use super::*;
+use std::io::Write;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/log/tests/golden/segment.bin");
+
+fn label() -> Label {
+    Label { number: 5, store: [0x11; 16], salt: [0x22; 32] }
+}
+
+fn entries() -> Vec<Entry> {
+    let entry = |kind, index, generation, length, crc| Entry {
+        kind,
+        grid: GRID,
+        index: at(index),
+        generation: Generation(generation),
+        length,
+        crc,
+        offset: 0,
+    };
+    let mut all = vec![
+        entry(Kind::Put, 3, 1, 64, crc32c(&[7; 64])),
+        entry(Kind::Put, 0xffff_ffff_ffff, 2, 5, crc32c(b"hello")),
+        entry(Kind::Tombstone, 3, 3, 0, 5),
+        entry(Kind::GridDrop, 0, 4, 0, 5),
+        entry(Kind::Released, 2, 0, 0, 0),
+    ];
+    let mut offset = FIRST_RECORD;
+    for entry in &mut all {
+        entry.offset = offset;
+        offset += entry.bytes();
+    }
+    all
+}
+
+fn segment() -> Vec<u8> {
+    let keys = label().keys(&KEY);
+    let mut bytes = vec![0; FIRST_RECORD as usize];
+    label().write_page(&mut bytes);
+    for (at, entry) in entries().into_iter().enumerate() {
+        let header = Header { entry, sequence: 40 + at as u64, synced: 39 };
+        let payload: &[u8] = match at {
+            0 => &[7; 64],
+            1 => b"hello",
+            _ => &[],
+        };
+        let from = bytes.len();
+        bytes.resize(from + entry.bytes() as usize, 0);
+        seal_record(&keys, &header, payload, &mut bytes[from..]);
+    }
+    let footer = Footer { first: 40, last: 44, synced: 42, entries: Arc::new(entries()) };
+    let mut end = Vec::new();
+    footer.write(&label(), &keys, bytes.len() as u32, [0x33; 12], &mut end);
+    bytes.extend_from_slice(&end);
+    bytes
+}
+
+#[test]
+fn a_segment_has_the_same_bytes_for_ever() {
+    let made = segment();
+    if std::env::var_os("OKAPI_WRITE_GOLDEN").is_some() {
+        std::fs::File::create_new(GOLDEN).unwrap().write_all(&made).unwrap();
+    }
+    let golden = std::fs::read(GOLDEN).unwrap();
+    assert!(made == golden, "first difference at {:?}", made.iter().zip(&golden).position(|(a, b)| a != b));
+
+    let keys = label().keys(&KEY);
+    assert_eq!(Label::read(&golden), Some(label()));
+    assert_eq!(Label::read(&golden[LABEL_COPY..]), Some(label()));
+    let trailer = Trailer::read(&golden, golden.len() as u64).unwrap();
+    let mut sealed = golden[trailer.footer_at as usize..][..trailer.footer_bytes as usize].to_vec();
+    let footer = trailer.open(&keys, &mut sealed).unwrap();
+    assert_eq!((*footer.entries).clone(), entries());
+    assert_eq!((footer.first, footer.last, footer.synced), (40, 44, 42));
+    for entry in entries() {
+        let header = peek_header(&keys, &golden, entry.offset, golden.len() as u32).unwrap();
+        assert_eq!(header.entry, entry);
+    }
+}
+
+#[test]
+fn parsers_take_anything() {
+    let good = segment();
+    let keys = label().keys(&KEY);
+    let disk_key = KEY;
+    for seed in 0..4000 {
+        let dice = &mut Dice(seed);
+        let mut bytes = match seed % 4 {
+            0 => (0..dice.below(600)).map(|_| dice.next() as u8).collect(),
+            _ => good.clone(),
+        };
+        for _ in 0..dice.below(6) {
+            if !bytes.is_empty() {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] = dice.next() as u8;
+            }
+        }
+        if dice.chance(50) {
+            bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
+        }
+        let end = bytes.len() as u32;
+        let _ = Label::read(&bytes);
+        if let Some(trailer) = Trailer::read(&bytes, bytes.len() as u64) {
+            let mut sealed = bytes[trailer.footer_at as usize..][..trailer.footer_bytes as usize].to_vec();
+            let _ = trailer.open(&keys, &mut sealed);
+        }
+        for offset in (0..end).step_by(UNIT as usize) {
+            if let Some(header) = peek_header(&keys, &bytes, offset, end) {
+                assert!(header.entry.offset + header.entry.bytes() <= end, "seed {seed}");
+            }
+        }
+        if let Some(head) = bytes.first_chunk() {
+            let _ = Header::read(head, FIRST_RECORD, end);
+        }
+        assert!(super::super::checkpoint::parse(bytes, &disk_key, &[0x11; 16]).is_err(), "seed {seed}");
+    }
+}
