@@ -182,6 +182,7 @@ fn share(spans: &[Span], pieces: usize, noun: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one span is what is meant")]
 mod tests {
     use super::*;
     use okapi_client::{BlockSize, Durability};

@@ -111,6 +111,39 @@ fn stores_are_verified_and_compacted() {
 }
 
 #[test]
+fn damage_is_reported_and_hides_nothing_else() {
+    let house = House::new();
+    let node = house.up(&[]);
+    house.run_with(&["put", "-i0..", "-", "-q"], &noise(1 << 20)).ok("blocks");
+    assert_eq!(node.end(Signal::TERM).0.code(), Some(0));
+    let largest = walk(&house.path("data")).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    bytes[500_000] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+    let _node = house.up(&[]);
+    let found = house.run("fsck --json");
+    let report: Value = serde_json::from_slice(&found.out).unwrap();
+    assert_eq!((found.code, found.err.as_str(), &report["damages"]), (1, "", &json!(1)), "{report}");
+    let lost = &report["list"][0]["block"]["index"];
+    let said = house.run("fsck");
+    let text = String::from_utf8(said.out).unwrap();
+    assert!(said.code == 1 && text.contains(&format!("block #{lost} of grid `main` is lost")), "{text}");
+    for index in 0..16 {
+        let got = house.run(&format!("get -i{index}"));
+        assert_eq!(got.code, i32::from(*lost == json!(index)), "{index}: {}", got.err);
+    }
+}
+
+/// All files under a directory.
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+#[test]
 fn two_grids_are_kept_alike() {
     let house = House::new();
     let _node = house.up(&[]);
