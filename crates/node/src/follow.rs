@@ -12,17 +12,20 @@
 //! Whoever resumes after a cut may be ahead of its last mark. Until it is again where it was, a record that was edited
 //! meanwhile may have newer blocks than its hash says.
 
+mod marks;
+mod replies;
+
 use crate::changes::{Renamed, What};
 use crate::grid::Grid;
 use crate::host::Host;
-use crate::owners::{bounds, run, without};
+use crate::owners::{bounds, run};
 use crate::records::Record;
 use okapi_base::Index;
 use okapi_base::limits::DESCRIPTORS_MAX;
 use okapi_grid::{Fetched, Outbox, ask};
 use okapi_store::{Patience, Payload};
-use okapi_wire::message::{Mark, RecordBind, RecordRemove};
-use okapi_wire::{Frame, Header, Limits, Op, PutAsk, Run, Status};
+use okapi_wire::message::{RecordBind, RecordRemove};
+use okapi_wire::{Header, Limits, Op, PutAsk, Run, Status};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -39,25 +42,9 @@ const BLOCKS_A_MARK: u64 = 1024;
 /// Bytes a message without blocks takes at most: a binding with the most extents and the longest texts.
 pub(crate) const MESSAGE_MAX: usize = 96 << 10;
 
-type Wake = Arc<dyn Fn() + Send + Sync>;
+pub use replies::AskError;
 
-/// Why a connection must end: the other end answered one of our asks in a way that cannot be gone on from.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    /// A reply to nothing that was asked.
-    #[error("a reply came to an ask that was never made (request {0})")]
-    Unasked(u32),
-    /// A follower refused what it was sent.
-    #[error("the follower of grid `{grid}` could not take {what}: {why}")]
-    Refused {
-        /// The grid's name.
-        grid: String,
-        /// What it was sent.
-        what: String,
-        /// Its reason.
-        why: String,
-    },
-}
+type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// One follower of one grid.
 pub(crate) struct Stream {
@@ -421,7 +408,7 @@ impl Stream {
             (Renamed::Edited, _) if newest > sequence => {}
             // Its blocks are there already; that its hash is no longer known goes before what was edited.
             (Renamed::Edited, Ok(record)) => {
-                self.steps.push_back(Step::Bind { record, sequence, runs: VecDeque::new() })
+                self.steps.push_back(Step::Bind { record, sequence, runs: VecDeque::new() });
             }
             (_, Ok(record)) => {
                 let runs = record.info.extents.iter().flat_map(|run| self.grid.changes.newer(run, sequence)).collect();
@@ -569,86 +556,6 @@ impl Stream {
                 self.note(request, outbox.waiting() - before, Sent::Remove(remove.name));
             }
             Message::Mark(swept) => self.send_mark(swept, outbox, requests),
-        }
-    }
-
-    /// Says how far the stream has come.
-    fn send_mark(&mut self, swept: Option<(Index, Index, u64)>, outbox: &mut Outbox<Payload>, requests: &mut u32) {
-        let sequence = match self.phase {
-            Phase::Live if self.steps.is_empty() => self.position,
-            Phase::Live => self.marked,
-            Phase::Sweep(_) | Phase::Names(_) => 0,
-        };
-        let (epoch, head) = (self.grid.changes.epoch, self.grid.changes.head());
-        let unreadable = std::mem::take(&mut self.unreadable);
-        if let Some((from, to, until)) = swept {
-            let range = run(from.get(), to.get() + 1);
-            // The follower keeps what it has in place of what cannot be read, and what comes with a later change: then
-            // the range is gone through again in the pieces between.
-            if !unreadable.is_empty() || !self.grid.changes.newer(&range, until).is_empty() {
-                return self.ranges(from, to, until, &unreadable);
-            }
-        }
-        let swept = swept.map(|(from, to, _)| (from, to));
-        (self.marked, self.unmarked) = (sequence, 0);
-        let held = self.grid.blocks.usage().blocks;
-        let behind = if sequence == 0 { held.saturating_sub(self.sent_blocks) } else { 0 };
-        let request = next(requests);
-        ask::message(outbox, Op::Mark, request, self.handle, &Mark { epoch, sequence, head, swept, behind });
-        self.note(request, okapi_wire::HEADER_BYTES, Sent::Mark);
-    }
-
-    /// Puts a range before all other steps, in pieces without blocks that cannot be read or have changed later.
-    fn ranges(&mut self, from: Index, to: Index, sequence: u64, unreadable: &[Index]) {
-        let range = run(from.get(), to.get() + 1);
-        let mut gaps = self.grid.changes.newer(&range, sequence);
-        gaps.extend(unreadable.iter().map(|index| run(index.get(), index.get() + 1)));
-        for piece in without(&[range], &gaps).into_iter().rev() {
-            let (next, last) = (Some(piece.start), piece.last());
-            self.steps.push_front(Step::Range(Sweep { next, last, unmarked: piece.start, sequence }));
-        }
-    }
-
-    /// Whether an ask with this number waits for its answer here; takes the answer if so.
-    pub(crate) fn answered(&mut self, reply: &Frame<'_>) -> Option<Result<(), AskError>> {
-        let asked = self.asked.remove(&reply.header.request)?;
-        self.window -= asked.bytes;
-        Some(self.judge(&asked.what, reply))
-    }
-
-    fn judge(&self, sent: &Sent, reply: &Frame<'_>) -> Result<(), AskError> {
-        let refused =
-            |what: String, why: String| AskError::Refused { grid: self.grid.definition.name.clone(), what, why };
-        match sent {
-            Sent::Puts(first, count) => {
-                let what = || format!("{count} blocks from {first} on");
-                let outcomes =
-                    ask::outcomes(reply, Op::Put, *count).map_err(|error| refused(what(), error.to_string()))?;
-                for (outcome, _) in outcomes {
-                    if !matches!(outcome.status, Status::Ok | Status::Absent) {
-                        return Err(refused(what(), outcome.status.to_string()));
-                    }
-                }
-                Ok(())
-            }
-            Sent::Bind(record, sequence) => {
-                let name = &record.info.name;
-                match ask::accept(reply, Op::RecordBind) {
-                    Ok(()) => Ok(()),
-                    // It has changed since, and what it is now is still to come.
-                    Err(ask::ReplyError::Refused { .. })
-                        if !self.is_current(record) || self.grid.changes.newest_of_name(name).0 > *sequence =>
-                    {
-                        Ok(())
-                    }
-                    Err(error) => Err(refused(format!("the record `{name}`"), error.to_string())),
-                }
-            }
-            Sent::Remove(name) => match ask::accept(reply, Op::RecordRemove) {
-                Ok(()) | Err(ask::ReplyError::Refused { status: Status::UnknownRecord, .. }) => Ok(()),
-                Err(error) => Err(refused(format!("the removal of the record `{name}`"), error.to_string())),
-            },
-            Sent::Mark => ask::accept(reply, Op::Mark).map_err(|error| refused("a mark".to_owned(), error.to_string())),
         }
     }
 }
