@@ -1,1 +1,40 @@
-fn main() {}
+//! Okapi beside its peers, measured in one run: `grid` against redis and memcached, `store` against fjall, redb and LMDB.
+//!
+//! Start it with `cargo xtask bench grid` or `cargo xtask bench store`: that builds it as it ships and installs the
+//! servers it needs.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks through its standard streams")]
+
+mod contender;
+mod grid;
+mod memory_copy;
+mod options;
+mod random;
+mod sample;
+mod scenario;
+mod server;
+mod socket;
+mod store;
+mod table;
+
+use options::Options;
+use std::process::ExitCode;
+
+/// Whatever went wrong, in words: a bench that meets an error has nothing to report.
+type Fault = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((what, rest)) if what == "grid" => Options::read(rest).and_then(|options| grid::run(&options)),
+        Some((what, rest)) if what == "store" => Options::read(rest).and_then(|options| store::run(&options)),
+        Some((what, rest)) if what == store::LIFE => store::live(rest),
+        _ => Err(options::USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("okapi-bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

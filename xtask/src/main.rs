@@ -1,1 +1,53 @@
-fn main() {}
+//! Everything done to this repository: its tests, its checks and its benches. `cargo xtask` lists them.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks through its standard streams")]
+
+mod bench;
+mod debian;
+mod deny;
+mod layering;
+mod repository;
+mod source;
+mod suite;
+mod supply;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test             everything a change must pass: format, lints, house checks, all tests, doc tests
+cargo xtask check            only the house checks: layering, licences and sources, tidiness
+cargo xtask bench grid       Okapi beside redis and memcached   [--quick] [--only NAME] [--scenario WORD]
+cargo xtask bench store      the segment log beside fjall, redb and LMDB   [--quick] [--only NAME] [--dir DIR]
+cargo xtask deny             the full cargo-deny, installed first if it is missing (slow)";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => suite::run(),
+        ["check"] => check(),
+        ["bench", what @ ("grid" | "store"), rest @ ..] => bench::run(what, rest),
+        ["deny"] => deny::run(),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("`{}` is not a task. There are:\n{USAGE}", other.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The house checks, all of them even when one finds something.
+fn check() -> Result<(), String> {
+    let faults: Vec<String> = [layering::faults()?, supply::faults()?, tidy::faults()?].into_iter().flatten().collect();
+    for fault in &faults {
+        println!("{fault}");
+    }
+    if faults.is_empty() { Ok(()) } else { Err(format!("{} faults", faults.len())) }
+}

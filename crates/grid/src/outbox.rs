@@ -218,7 +218,13 @@ impl<P: AsRef<[u8]>> Outbox<P> {
         self.waiting + self.held_bytes
     }
 
-    /// Whether there is something to send now.
+    /// Bytes that may be sent now.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether there is nothing to send now.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.waiting == 0

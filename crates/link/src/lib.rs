@@ -2,6 +2,7 @@
 //!
 //! [`memory`] joins two ends in one process, [`unix`] and [`tcp`] join processes. [`Target`] says in text where a
 //! node is, and connects to it; [`Backoff`] says when to try again.
+//! [`map`] reads a grid that a node of this machine shares, without asking it.
 
 pub mod backoff;
 pub mod link;

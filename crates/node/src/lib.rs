@@ -1,28 +1,52 @@
-//! The node: what answers.
+//! The node: what serves, and what answers.
+//!
+//! [`node`] starts and stops. `reactor` is a thread that serves connections, `connection` one of them: it moves bytes
+//! between a link and the block protocol's boxes. `disk_workers` wait for disks so that reactors need not, `budget`
+//! bounds the memory, `mailbox` is how threads talk to a reactor, `seam` what serving needs of answering.
+//!
+//! [`node`] is the whole: it locks its data, listens and stops. A `reactor` is a thread that moves the bytes of its
+//! connections (`connection`), within `budget`s; `disk_workers` wait for disks in its stead.
 //!
 //! [`host`] is what all connections share: engines, catalog, records, changes. [`visitor`] is one connection's view of
 //! it and answers what the other end asks. `grid` is one grid: its blocks, `records` (names and whose blocks are
 //! whose), `reservation` (blocks set aside), `changes` (for those who follow). `catalog` and `names` are the formats of
 //! what a node remembers of itself.
 
+mod budget;
 mod catalog;
 mod changes;
 mod chores;
+mod connection;
+mod disk_workers;
 mod follow;
 mod grid;
 pub mod host;
+mod listen;
+pub mod lock;
+mod mailbox;
 mod names;
+pub mod node;
 mod open;
 mod owners;
+mod reactor;
 mod records;
 mod refusal;
 mod reservation;
+mod seam;
+pub mod settings;
+mod shared;
+mod spin;
 mod status;
 mod stores;
+#[cfg(test)]
+mod toy;
 pub mod visitor;
 
 pub use catalog::CatalogError;
 pub use host::{DEFAULT_GRID, EngineKind, Facts, Host, HostSettings, OpenError, Opened};
+pub use lock::{Holder, LockError};
+pub use node::{Node, StartError, StopError};
 pub use refusal::Refusal;
+pub use settings::NodeSettings;
 pub use stores::{Opener, Stores};
 pub use visitor::{AskError, PatientVisitor, Visitor};

@@ -5,6 +5,8 @@
 
 mod edit;
 pub mod engine;
+#[cfg(feature = "fjall")]
+pub mod fjall;
 pub mod log;
 pub mod memory;
 pub mod payload;

@@ -15,16 +15,20 @@
 //! - Locks are taken in this order: committer, writer, pipe, then the index of a grid.
 
 mod blocks;
+mod checkpoint;
 mod committer;
+mod compact;
 mod disk;
 mod format;
 mod identity;
 mod index;
+mod keeper;
 mod reader;
 mod real_disk;
 mod recover;
 mod scan;
 mod shelf;
+mod verify;
 mod writer;
 
 pub use disk::{Disk, DiskFile};
@@ -33,6 +37,7 @@ pub use real_disk::RealDisk;
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
 use blocks::{Grid, Handle};
 use committer::{CommitterLock, Pipe};
+use compact::{Budget, Goal};
 use format::{Kind, StoreId};
 use okapi_base::{GridId, Index, Ticket};
 use okapi_seal::NodeKey;
@@ -42,7 +47,7 @@ use shelf::Shelf;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use writer::{Draft, Purpose, Writer};
@@ -177,6 +182,16 @@ struct Inner {
     unwritten: AtomicUsize,
     /// Files were made, renamed or removed since the directory was last made durable.
     directory_changed: AtomicBool,
+    /// The last segment that the checkpoint covers.
+    checkpointed: AtomicU32,
+    /// One checkpoint at a time.
+    checkpointing: Mutex<()>,
+    /// One compaction at a time, and what it may spend.
+    compaction: Mutex<Budget>,
+    /// Far more is held than lives: puts help to compact.
+    crowded: AtomicBool,
+    keeper_stopping: Mutex<bool>,
+    keeper_wakes: Condvar,
     put_bytes: AtomicU64,
     written_bytes: AtomicU64,
     moved_bytes: AtomicU64,
@@ -213,6 +228,12 @@ impl Log {
             frontier: AtomicU64::new(frontier),
             unwritten: AtomicUsize::new(0),
             directory_changed: AtomicBool::new(false),
+            checkpointed: AtomicU32::new(state.checkpointed),
+            checkpointing: Mutex::new(()),
+            compaction: Mutex::default(),
+            crowded: AtomicBool::new(false),
+            keeper_stopping: Mutex::new(false),
+            keeper_wakes: Condvar::new(),
             put_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             moved_bytes: AtomicU64::new(0),
@@ -221,9 +242,12 @@ impl Log {
         let mut threads = Vec::new();
         if inner.settings.threads {
             let committing = Arc::clone(&inner);
+            let keeping = Arc::clone(&inner);
+            let keeper = std::thread::Builder::new().name("okapi-keep".to_owned());
             let thread = std::thread::Builder::new().name("okapi-commit".to_owned());
             let io_error = |source| OpenError::Io { what: "starting a thread".to_owned(), source };
             threads.push(thread.spawn(move || committing.commit_until_stopped()).map_err(io_error)?);
+            threads.push(keeper.spawn(move || keeping.keep_until_stopped()).map_err(io_error)?);
         }
         opened.took = started.elapsed();
         Ok((Self { inner, threads }, opened))
@@ -233,6 +257,12 @@ impl Log {
     #[doc(hidden)]
     pub fn step(&self) -> bool {
         self.inner.step()
+    }
+
+    /// Does what the keeper would do now: the same.
+    #[doc(hidden)]
+    pub fn keep(&self, idle: bool) -> bool {
+        self.inner.keep(idle)
     }
 }
 
@@ -296,18 +326,18 @@ impl Engine for Log {
         self.inner.wait_durable(sequence)
     }
 
-    fn verify(&self, _report: &mut dyn FnMut(Damage)) -> Verified {
-        Verified::default()
+    fn verify(&self, report: &mut dyn FnMut(Damage)) -> Verified {
+        self.inner.verify(report)
     }
 
     fn compact(&self) -> Result<Compacted, WriteError> {
-        Ok(Compacted::default())
+        self.inner.compact_all()
     }
 
     fn usage(&self) -> StoreUsage {
         let w = self.inner.writer.lock();
         StoreUsage {
-            live_bytes: w.segments.values().map(|state| u64::from(state.live + state.deletions)).sum(),
+            live_bytes: w.live_bytes(),
             held_bytes: w.held,
             limit_bytes: self.inner.settings.limit_bytes,
             segments: w.segments.len() as u64,
@@ -329,33 +359,49 @@ impl Inner {
 
     /// Tries to free room for a put that found none; false if there is nothing to free.
     fn make_room(&self) -> bool {
-        false
+        self.compact_round(Goal::All, true)
+            .is_ok_and(|round| round.is_some_and(|gain| gain.held_after < gain.held_before))
     }
 
-    /// Makes everything durable, closes the active segment and refuses all writes from now on.
+    /// Makes everything durable, closes the active segment, checkpoints, and refuses all writes from now on.
     fn close(&self) -> Result<(), WriteError> {
-        let sequence = {
-            let mut w = self.writer.lock();
-            self.close_active(&mut w);
-            w.broken.get_or_insert_with(|| Broken { why: "it has been closed".to_owned() });
-            w.sequence
+        self.close_active(&mut self.writer.lock());
+        self.flush_all()?;
+        while !self.settings.threads && self.step() {}
+        self.wait_until_closed()?;
+        let is_new = {
+            let w = self.writer.lock();
+            w.segments.keys().next_back().is_some_and(|last| *last > self.checkpointed.load(Acquire))
         };
+        if is_new {
+            self.checkpoint()?;
+        }
+        let mut w = self.writer.lock();
+        w.broken.get_or_insert_with(|| Broken { why: "it has been closed".to_owned() });
+        let sequence = w.sequence;
+        drop(w);
         self.wait_durable(sequence)
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
+        *self.inner.keeper_stopping.lock() = true;
+        self.inner.keeper_wakes.notify_all();
+        let mut threads = self.threads.drain(..).rev();
+        let join = |thread: Option<JoinHandle<()>>| {
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("a thread of the store panicked");
+            }
+        };
+        // The keeper first: what it does needs the committer.
+        join(threads.next());
         if let Err(error) = self.inner.close() {
             tracing::error!("the store could not be closed cleanly: {error}");
         }
         self.inner.pipe.lock().stopping = true;
         self.inner.work.notify_all();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
-            }
-        }
+        join(threads.next());
     }
 }
 

@@ -649,4 +649,10 @@ const LIMIT: u64 = 256 << 20;
 engines! {
     memory, false, |_| Box::new(super::Memory::new(super::Settings { limit_bytes: super::LIMIT, shared: false }));
     shared_memory, false, |_| Box::new(super::Memory::new(super::Settings { limit_bytes: super::LIMIT, shared: true }));
+    #[cfg(feature = "fjall")]
+    fjall, true, |directory| {
+        let key = okapi_seal::NodeKey::from_bytes([7; 32]);
+        let settings = okapi_store::fjall::Settings::default();
+        Box::new(okapi_store::fjall::Fjall::open(directory, &key, &settings).expect("a store"))
+    };
 }

@@ -60,6 +60,7 @@ impl Blocks for Handle {
         }
         let placed = loop {
             self.log.wait_for_room()?;
+            self.log.help_if_crowded()?;
             match self.try_put(index, change) {
                 Err(WriteError::Full { .. }) if self.log.make_room() => {}
                 Err(error) => return Err(error),

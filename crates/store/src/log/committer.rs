@@ -43,6 +43,10 @@ pub(super) struct Pipe {
     wanted: u64,
     /// All records up to this one are written.
     written: u64,
+    /// Footers have been written and are not durable yet.
+    footers_unsynced: bool,
+    /// They are to be.
+    footers_wanted: bool,
     pub(super) broken: Option<Broken>,
     pub(super) stopping: bool,
     spare: Vec<Arc<Chunk>>,
@@ -146,6 +150,39 @@ impl Inner {
         }
     }
 
+    /// Waits until all that was handed over is written, footers too.
+    pub(super) fn wait_until_closed(&self) -> Result<(), WriteError> {
+        let mut pipe = self.pipe.lock();
+        while !pipe.queue.is_empty() {
+            if let Some(broken) = &pipe.broken {
+                return Err(broken.clone().into());
+            }
+            self.progress.wait(&mut pipe);
+        }
+        Ok(())
+    }
+
+    /// Waits until all footers written so far are durable.
+    pub(super) fn wait_footers_durable(&self) -> Result<(), WriteError> {
+        loop {
+            if !self.settings.threads {
+                while self.step() {}
+            }
+            let mut pipe = self.pipe.lock();
+            if !pipe.footers_unsynced {
+                return Ok(());
+            }
+            if let Some(broken) = &pipe.broken {
+                return Err(broken.clone().into());
+            }
+            pipe.footers_wanted = true;
+            if self.settings.threads {
+                self.work.notify_one();
+                self.progress.wait(&mut pipe);
+            }
+        }
+    }
+
     /// The record at `location`, if it is on its way to the file.
     pub(super) fn in_flight(&self, location: Location) -> Option<Arc<Chunk>> {
         let pipe = self.pipe.lock();
@@ -170,7 +207,8 @@ impl Inner {
         loop {
             while self.step() {}
             let mut pipe = self.pipe.lock();
-            let idle = pipe.queue.is_empty() && pipe.wanted <= self.durable.load(Relaxed);
+            let footers = pipe.footers_wanted && pipe.footers_unsynced;
+            let idle = pipe.queue.is_empty() && pipe.wanted <= self.durable.load(Relaxed) && !footers;
             if pipe.stopping && (idle || pipe.broken.is_some()) {
                 return;
             }
@@ -187,15 +225,17 @@ impl Inner {
     /// Does the next thing there is to do; says whether there was any.
     pub(super) fn step(&self) -> bool {
         let mut committer = self.committer.lock();
-        let (next, written, wanted) = {
+        let (next, written, wanted, footers) = {
             let pipe = self.pipe.lock();
             if pipe.broken.is_some() {
                 return false;
             }
-            (pipe.queue.front().cloned(), pipe.written, pipe.wanted)
+            let footers = pipe.footers_wanted && pipe.footers_unsynced;
+            (pipe.queue.front().cloned(), pipe.written, pipe.wanted, footers)
         };
         let durable = self.durable.load(Relaxed);
-        let done = if (wanted > durable && written >= wanted) || committer.unsynced.len() > UNSYNCED_SEGMENTS_MAX {
+        let asked = (wanted > durable && written >= wanted) || footers;
+        let done = if asked || committer.unsynced.len() > UNSYNCED_SEGMENTS_MAX {
             self.sync(&mut committer, written)
         } else if let Some(work) = next {
             self.write(&mut committer, work)
@@ -242,6 +282,8 @@ impl Inner {
         if let Work::Chunk(chunk) = &work {
             pipe.written = pipe.written.max(chunk.last);
             self.unwritten.fetch_sub(chunk.length, Relaxed);
+        } else {
+            pipe.footers_unsynced = true;
         }
         drop(pipe);
         self.progress.notify_all();
@@ -272,6 +314,7 @@ impl Inner {
         let before = std::mem::replace(&mut state.length, length);
         state.closed = true;
         w.held -= u64::from(before - length);
+        w.covered_sequence = closing.last;
         Ok(())
     }
 
@@ -285,7 +328,10 @@ impl Inner {
             self.disk.sync_dir().map_err(|error| ("the directory could not be made durable".to_owned(), error))?;
         }
         self.durable.store(written, Release);
-        drop(self.pipe.lock());
+        {
+            let mut pipe = self.pipe.lock();
+            (pipe.footers_unsynced, pipe.footers_wanted) = (false, false);
+        }
         self.progress.notify_all();
         self.call_watcher();
         Ok(())

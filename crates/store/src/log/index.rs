@@ -1,7 +1,7 @@
 //! Where the blocks of one grid lie: 8 bytes a block where they are dense.
 
 use super::format::{UNIT, units};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 /// A record's place: segment (31 bits), offset (18 bits) and length (15 bits) in units of 64 bytes.
@@ -131,6 +131,15 @@ impl GridIndex {
                 }
                 old
             }
+        }
+    }
+
+    /// Forgets what lies in these segments.
+    pub(super) fn forget(&mut self, segments: &HashSet<u32>) {
+        let gone: Vec<u64> =
+            self.entries(0).filter(|(_, location)| segments.contains(&location.segment())).map(|(at, _)| at).collect();
+        for at in gone {
+            self.set(at, Location::NONE);
         }
     }
 

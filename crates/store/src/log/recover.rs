@@ -6,13 +6,13 @@
 //! nobody was told that it, or anything after it, is safe.
 
 use super::blocks::{Grid, place_of};
-use super::disk::Disk;
-use super::format::{Entry, Footer, Kind, StoreId};
+use super::disk::{Disk, read_to_end};
+use super::format::{Entry, FIRST_RECORD, Footer, Kind, StoreId};
 use super::index::Location;
 use super::scan::{Found, scan};
 use super::shelf::{SegmentFile, segment_name, segment_number};
 use super::writer::{SegmentState, Writer};
-use super::{OpenError, Opened, damage, identity};
+use super::{OpenError, Opened, checkpoint, damage, identity};
 use crate::engine::Damage;
 use okapi_base::{Generation, GridId};
 use okapi_seal::NodeKey;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-/// After an end that may have been torn, generations go on this much higher: a client may have seen one that was lost.
+/// With each opening generations go on this much higher: a client may have seen one that a power cut then took.
 const GENERATION_LEAP: u64 = 1 << 32;
 
 /// What recovery makes.
@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) store: StoreId,
     pub(super) writer: Writer,
     pub(super) grids: HashMap<GridId, Arc<Grid>>,
+    /// The last segment that the checkpoint covers.
+    pub(super) checkpointed: u32,
 }
 
 /// The index as of some moment, to which the segments after `through` are to be replayed.
@@ -38,12 +40,9 @@ pub(super) struct Base {
     /// The newest record in it.
     pub(super) sequence: u64,
     pub(super) generation: u64,
-    pub(super) next_segment: u32,
     pub(super) segments: BTreeMap<u32, SegmentState>,
     pub(super) drops: HashMap<GridId, (Generation, Location)>,
     pub(super) grids: HashMap<GridId, Arc<Grid>>,
-    /// It was written when the store was closed.
-    pub(super) clean: bool,
 }
 
 /// A segment that the base does not cover.
@@ -82,12 +81,31 @@ pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened),
         return Err(OpenError::NoIdentity);
     };
     let mut recovery = Recovery { disk, key, store, opened };
-    let base = Base { clean: recovery.opened.created, ..Base::default() };
+    let base = recovery.base()?;
+    recovery.opened.rebuilt = base.through == 0 && !numbers.is_empty();
     let state = recovery.replay(base, &numbers)?;
     Ok((state, recovery.opened))
 }
 
 impl Recovery<'_> {
+    /// The checkpoint, or nothing to start from if there is none that can be used.
+    fn base(&mut self) -> Result<Base, OpenError> {
+        let io_error = |source| OpenError::Io { what: "reading the checkpoint".to_owned(), source };
+        match self.disk.remove(checkpoint::NEW_NAME) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
+            _ => {}
+        }
+        match checkpoint::load(self.disk, self.key, &self.store).map_err(io_error)? {
+            None => Ok(Base::default()),
+            Some(Ok(base)) => Ok(base),
+            Some(Err(bad)) => {
+                let what = format!("{}; the index is rebuilt from the segments", bad.what);
+                self.report(damage(format!("{}+{}", checkpoint::NAME, bad.offset), what));
+                Ok(Base::default())
+            }
+        }
+    }
+
     fn replay(&mut self, mut base: Base, numbers: &[u32]) -> Result<State, OpenError> {
         self.check_covered(&mut base, numbers)?;
         let mut parts = Vec::new();
@@ -99,17 +117,17 @@ impl Recovery<'_> {
             }
         }
         let torn = self.cut(&base, &mut parts, &unlabelled)?;
-        let leap = if base.clean && parts.is_empty() { 0 } else { GENERATION_LEAP };
-        let highest = numbers.last().copied().unwrap_or(0);
         let mut writer = Writer {
             active: None,
             sequence: parts.iter().map(|part| part.last).max().unwrap_or(0).max(base.sequence),
             generation: base.generation,
-            next_segment: base.next_segment.max(highest + 1).max(1),
+            // Numbers of a torn end are used again, so that only released segments leave gaps.
+            next_segment: parts.last().map_or(base.through, |part| part.number) + 1,
             segments: std::mem::take(&mut base.segments),
             held: 0,
             drops: std::mem::take(&mut base.drops),
             broken: None,
+            covered_sequence: parts.iter().map(|part| part.last).max().unwrap_or(0).max(base.sequence),
             entries_hint: 0,
         };
         for part in &parts {
@@ -118,9 +136,18 @@ impl Recovery<'_> {
         }
         let mut grids = std::mem::take(&mut base.grids);
         let released = apply(&mut writer, &mut grids, &parts);
-        writer.generation += leap;
+        // Files the base covers and does not know were released before it was made.
+        let orphans: Vec<u32> = numbers
+            .iter()
+            .filter(|number| **number <= base.through && !writer.segments.contains_key(number))
+            .copied()
+            .collect();
+        if !self.opened.created {
+            writer.generation += GENERATION_LEAP;
+        }
         self.report_missing(&base, &parts, &released, &unlabelled);
-        self.remove(torn.iter().chain(released.iter().filter(|number| writer.segments.contains_key(number))))?;
+        let going = released.iter().filter(|number| writer.segments.contains_key(number));
+        self.remove(torn.iter().chain(&orphans).chain(going))?;
         for number in &released {
             writer.segments.remove(number);
         }
@@ -128,7 +155,7 @@ impl Recovery<'_> {
         self.opened.segments = writer.segments.len() as u64;
         self.opened.replayed = parts.len() as u64;
         self.opened.blocks = grids.values().map(|grid| grid.index.read().count()).sum();
-        Ok(State { store: self.store, writer, grids })
+        Ok(State { store: self.store, writer, grids, checkpointed: base.through })
     }
 
     /// Compares the segments the base covers with those there are.
@@ -186,7 +213,7 @@ impl Recovery<'_> {
         }
         let io_error = |number| move |error| reading(number, error);
         for part in parts.iter().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
-            part.segment.file.sync().map_err(io_error(part.number))?;
+            part.mend_label().and_then(|()| part.segment.file.sync()).map_err(io_error(part.number))?;
         }
         for part in parts.iter_mut().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
             part.close().map_err(io_error(part.number))?;
@@ -215,22 +242,24 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Reports segments that should be there. Where no live block lies in them nobody misses them.
+    /// Reports segments that should be there: records are missing, and nothing says that a segment with them was
+    /// released.
     fn report_missing(&mut self, base: &Base, parts: &[Part], released: &HashSet<u32>, unlabelled: &[u32]) {
-        let mut expected = base.through + 1;
-        if base.through == 0 {
+        let (mut number, mut sequence) = (base.through, base.sequence);
+        if let Some(first) = parts.first().filter(|_| base.through == 0) {
             // Without a checkpoint nothing tells which of the oldest segments were released long ago.
-            expected = parts.first().map_or(1, |part| part.number);
+            (number, sequence) = (first.number - 1, first.first - 1);
         }
         for part in parts {
-            for number in (expected..part.number).filter(|number| !released.contains(number)) {
-                let what = match unlabelled.contains(&number) {
+            let between = (number + 1..part.number).filter(|number| !released.contains(number));
+            for missing in between.filter(|_| part.first > sequence + 1) {
+                let what = match unlabelled.contains(&missing) {
                     true => "no copy of the segment's label is whole, so nothing in it can be read",
                     false => "the segment's file is missing",
                 };
-                self.report(damage(segment_name(number), what));
+                self.report(damage(segment_name(missing), what));
             }
-            expected = part.number + 1;
+            (number, sequence) = (part.number, part.last);
         }
     }
 
@@ -264,12 +293,22 @@ impl Part {
         self.footer.as_ref().map_or(0, |footer| footer.synced).max(found.unwrap_or(0))
     }
 
+    /// Writes the page before the first record again if a part of it never reached the disk.
+    fn mend_label(&self) -> io::Result<()> {
+        let mut wanted = vec![0; FIRST_RECORD as usize];
+        self.segment.label.write_page(&mut wanted);
+        if read_to_end(&*self.segment.file, 0, FIRST_RECORD.into())? == wanted {
+            return Ok(());
+        }
+        self.segment.file.write_at(&wanted, 0)
+    }
+
     /// Writes the footer again where the one there does not tell exactly what counts.
     fn close(&mut self) -> io::Result<()> {
         if self.footer.as_ref().is_some_and(|footer| *footer.entries == self.accepted) {
             return Ok(());
         }
-        let end = self.accepted.last().map_or(super::format::FIRST_RECORD, |entry| entry.offset + entry.bytes());
+        let end = self.accepted.last().map_or(FIRST_RECORD, |entry| entry.offset + entry.bytes());
         let footer = Footer {
             first: self.first,
             last: self.last,
@@ -307,7 +346,7 @@ impl Walk {
         if part.found.is_none() && !self.ended {
             let footer = part.footer.as_ref().expect("a part without a footer has been scanned");
             if is_neighbour && footer.first > self.next {
-                lost(opened, part.number, super::format::FIRST_RECORD, footer.first - self.next);
+                lost(opened, part.number, FIRST_RECORD, footer.first - self.next);
             }
             part.accepted = footer.entries.to_vec();
             (part.first, part.last) = (footer.first, footer.last);
@@ -374,23 +413,25 @@ fn apply(w: &mut Writer, grids: &mut HashMap<GridId, Arc<Grid>>, parts: &[Part])
             w.drops.insert(entry.grid, (entry.generation, location));
         }
     }
-    let mut released = HashSet::new();
+    let is_note = |entry: &Entry| entry.kind == Kind::Released;
+    let notes = all().filter(|(_, entry)| is_note(entry));
+    let released: HashSet<u32> = notes.filter_map(|(_, note)| u32::try_from(note.index.get()).ok()).collect();
     for (number, entry) in all() {
         w.generation = w.generation.max(entry.generation.0);
-        if w.drops.get(&entry.grid).is_some_and(|(dropped, _)| entry.generation < *dropped) {
+        // What lived in a released segment follows as a copy; nothing else in it counts.
+        let is_dropped = w.drops.get(&entry.grid).is_some_and(|(dropped, _)| entry.generation < *dropped);
+        if is_dropped || released.contains(&number) {
             continue;
         }
-        match entry.kind {
-            Kind::Put | Kind::Tombstone => {
-                let grid = grids.entry(entry.grid).or_insert_with(|| Arc::new(Grid::new(entry.grid)));
-                let location = Location::new(number, entry.offset, entry.bytes());
-                grid.index.write().set(entry.index.get(), location);
-            }
-            Kind::GridDrop => {}
-            Kind::Released => {
-                released.extend(u32::try_from(entry.index.get()));
-            }
+        if let Kind::Put | Kind::Tombstone = entry.kind {
+            let grid = grids.entry(entry.grid).or_insert_with(|| Arc::new(Grid::new(entry.grid)));
+            let location = Location::new(number, entry.offset, entry.bytes());
+            grid.index.write().set(entry.index.get(), location);
         }
+    }
+    if !released.is_empty() {
+        w.drops.retain(|_, (_, location)| !released.contains(&location.segment()));
+        grids.values().for_each(|grid| grid.index.write().forget(&released));
     }
     released
 }

@@ -1,6 +1,8 @@
 //! Tests of the log as a whole.
 
 mod basics;
+mod crash;
+mod pretend;
 
 use super::*;
 use crate::engine::{Change, Edit, Got, Patience, Placed};

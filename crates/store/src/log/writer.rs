@@ -86,6 +86,8 @@ pub(super) struct Writer {
     pub(super) drops: HashMap<GridId, (Generation, Location)>,
     /// Why nothing is written any more.
     pub(super) broken: Option<Broken>,
+    /// The last record of the segment closed last: all up to it are in closed segments, or were.
+    pub(super) covered_sequence: u64,
     /// Records in the segment closed last: a guess for the next.
     pub(super) entries_hint: usize,
 }
@@ -230,6 +232,7 @@ impl Inner {
         page.last = w.sequence;
         w.segments.insert(number, SegmentState { length: self.settings.segment_bytes, ..SegmentState::default() });
         w.held += segment_bytes;
+        self.crowded.store(w.is_crowded(self.settings.segment_bytes), Relaxed);
         let entries = Vec::with_capacity(w.entries_hint);
         w.active = Some(Active { segment, chunk, end: FIRST_RECORD, entries, first: w.sequence + 1 });
         Ok(())

@@ -137,7 +137,7 @@ impl Grid {
         let mut guard = self.state.write();
         let state = &mut *guard;
         if state.dropped {
-            return Err(WriteError::Full { what: format!("grid {} has been dropped", self.id.0) });
+            return Err(WriteError::Dropped { grid: self.id });
         }
         let at = state.table.find(index);
         let (found, length) = at.map_or((Generation::ABSENT, 0), |at| {

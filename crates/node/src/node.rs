@@ -1,0 +1,280 @@
+//! A running node: the threads that serve, and how it starts and stops.
+
+use crate::budget::Budget;
+use crate::disk_workers::DiskWorkers;
+use crate::host::{Host, OpenError, Opened};
+use crate::listen::Listener;
+use crate::lock::{DataLock, LockError};
+use crate::mailbox::{Letter, Mailbox};
+use crate::reactor::{Doors, Reactor};
+use crate::seam::Hosting;
+use crate::settings::{BUDGET_MIN, DISK_THREADS, NodeSettings};
+use crate::shared::{Seats, Shared};
+use okapi_link::{Link, Target, TcpBindError, TcpListen, UnixBindError, UnixListen, is_loopback_only, memory};
+use okapi_store::WriteError;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The unix socket's file in the data directory.
+const SOCKET_FILE: &str = "okapi.sock";
+/// Who may connect to it.
+const SOCKET_MODE: u32 = 0o600;
+
+/// A running node. Dropped, it stops as [`Node::stop`] does, and only logs what goes wrong.
+pub struct Node {
+    serving: Option<Serving<Host>>,
+    opened: Opened,
+    targets: Vec<Target>,
+    settings: NodeSettings,
+    lock: DataLock,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    Data(#[from] LockError),
+    /// The stores could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The unix socket cannot be listened on.
+    #[error(transparent)]
+    Unix(#[from] UnixBindError),
+    /// A TCP address cannot be listened on.
+    #[error(transparent)]
+    Tcp(#[from] TcpBindError),
+    /// A TCP address can be reached from other machines.
+    #[error(
+        "tcp://{address} can be reached from other machines, and nothing would prove there who asks: authenticated \
+         transport comes later. Listen on 127.0.0.1 or [::1], and reach it from elsewhere through ssh: \
+         `ssh -L {port}:127.0.0.1:{port} USER@THIS-MACHINE`",
+        port = address.port()
+    )]
+    TcpBeyondLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A budget is too small.
+    #[error("the {which} is {bytes} bytes, and a node needs at least {BUDGET_MIN}")]
+    BudgetTooSmall {
+        /// Which setting.
+        which: &'static str,
+        /// What it was set to.
+        bytes: usize,
+    },
+    /// The operating system refused threads or descriptors.
+    #[error("the node's threads could not be started: {0}")]
+    Threads(#[source] io::Error),
+}
+
+/// Why a node did not stop in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// What was not yet durable could not be made so. It had not been acknowledged as durable.
+    #[error("the stores could not be closed: {0}")]
+    Store(#[from] WriteError),
+    /// A thread had panicked.
+    #[error("a thread of the node had panicked; its log says where")]
+    Panicked,
+}
+
+impl Node {
+    /// Locks the data directory, opens the stores and serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind then but the data directory.
+    pub fn start(settings: NodeSettings) -> Result<Self, StartError> {
+        check(&settings)?;
+        let mut lock = DataLock::take(&settings.host.data)?;
+        let listeners = listen(&settings)?;
+        let targets: Vec<Target> = listeners.iter().map(Listener::target).collect();
+        let names: Vec<String> = targets.iter().map(Target::to_string).collect();
+        if let Err(error) = lock.tell(&names) {
+            tracing::warn!(
+                "the lock's file could not be written, so a second start will not say where we listen: {error}"
+            );
+        }
+        let (host, opened) = Host::open(&settings.host)?;
+        let host = Arc::new(host);
+        let serving = Serving::start(&host, &settings, listeners).map_err(StartError::Threads)?;
+        let mailboxes = serving.mailboxes.clone();
+        host.watch(Arc::new(move || mailboxes.iter().for_each(|mailbox| mailbox.durable_moved())));
+        // Weak: the host must not keep alive what keeps the host alive.
+        let shared = Arc::downgrade(&serving.shared);
+        let threads = serving.mailboxes.len();
+        host.set_facts(Arc::new(move || shared.upgrade().map_or_else(Vec::new, |shared| facts(&shared, threads))));
+        tracing::info!("serving on {}", names.join(" and "));
+        Ok(Self { serving: Some(serving), opened, targets, settings, lock })
+    }
+
+    /// Where it listens: the unix socket first, then TCP addresses with the ports they got.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn settings(&self) -> &NodeSettings {
+        &self.settings
+    }
+
+    /// What was found when the stores were opened.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// What the node is, holds and does, as names and values.
+    #[must_use]
+    pub fn status(&self) -> Vec<(String, String)> {
+        self.serving.as_ref().map_or_else(Vec::new, |serving| serving.shared.host.status())
+    }
+
+    /// A connection from within the process, without any socket.
+    ///
+    /// # Errors
+    /// What the operating system says if it has no more descriptors; `ConnectionRefused` if the node has as many
+    /// connections as it takes.
+    pub fn in_process(&self) -> io::Result<Box<dyn Link>> {
+        self.serving.as_ref().expect("a node serves until it is stopped").in_process()
+    }
+
+    /// Stops in good order: accepts no more, answers what was read, says goodbye, makes everything durable. Takes
+    /// little longer than the setting `stop_patience` whatever the other ends do.
+    ///
+    /// # Errors
+    /// [`StopError`]; everything acknowledged is safe all the same.
+    pub fn stop(mut self) -> Result<(), StopError> {
+        self.stop_now()
+    }
+
+    fn stop_now(&mut self) -> Result<(), StopError> {
+        let Some(serving) = self.serving.take() else { return Ok(()) };
+        let host = serving.shared.host.clone();
+        let quiet = serving.stop();
+        host.close()?;
+        drop(host);
+        // Until here nobody else may have the directory.
+        let _ = &self.lock;
+        if quiet { Ok(()) } else { Err(StopError::Panicked) }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop_now() {
+            tracing::error!("the node did not stop in good order: {error}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("targets", &self.targets).finish_non_exhaustive()
+    }
+}
+
+fn check(settings: &NodeSettings) -> Result<(), StartError> {
+    if let Some(address) = settings.tcp.iter().find(|address| !is_loopback_only(address)) {
+        return Err(StartError::TcpBeyondLoopback { address: *address });
+    }
+    for (which, bytes) in [("receive budget", settings.receive_budget), ("reply budget", settings.reply_budget)] {
+        if bytes < BUDGET_MIN {
+            return Err(StartError::BudgetTooSmall { which, bytes });
+        }
+    }
+    Ok(())
+}
+
+fn listen(settings: &NodeSettings) -> Result<Vec<Listener>, StartError> {
+    let default = settings.host.data.join(SOCKET_FILE);
+    let path: &Path = settings.socket.as_deref().unwrap_or(&default);
+    let mut listeners = vec![Listener::Unix(UnixListen::bind(path, SOCKET_MODE)?)];
+    for address in &settings.tcp {
+        listeners.push(Listener::Tcp(TcpListen::bind(*address)?));
+    }
+    Ok(listeners)
+}
+
+fn facts(shared: &Shared<Host>, threads: usize) -> Vec<(String, String)> {
+    let budget = |budget: &Budget| format!("{} of {} bytes", budget.used(), budget.limit());
+    [
+        ("connections", shared.seats.taken().to_string()),
+        ("threads", threads.to_string()),
+        ("disk.waiting", shared.workers.waiting().to_string()),
+        ("budget.receive", budget(&shared.receive_budget)),
+        ("budget.reply", budget(&shared.reply_budget)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// The threads that serve one host.
+pub(crate) struct Serving<H: Hosting> {
+    pub(crate) shared: Arc<Shared<H>>,
+    pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<H: Hosting> Serving<H> {
+    pub(crate) fn start(host: &Arc<H>, settings: &NodeSettings, listeners: Vec<Listener>) -> io::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let disk_threads = if settings.disk_threads == 0 { DISK_THREADS } else { settings.disk_threads };
+        let shared = Arc::new(Shared {
+            host: host.clone(),
+            workers: DiskWorkers::start(disk_threads)?,
+            receive_budget: Arc::new(Budget::new(settings.receive_budget)),
+            reply_budget: Arc::new(Budget::new(settings.reply_budget)),
+            patience: settings.patience,
+            seats: Seats::new(settings.connections_max),
+        });
+        let count = if settings.threads == 0 { (processors / 2).max(1) } else { settings.threads };
+        // On a single processor spinning only keeps the other end from answering.
+        let spin = if processors == 1 { std::time::Duration::ZERO } else { settings.spin };
+        let mut reactors = Vec::with_capacity(count);
+        for _ in 0..count {
+            reactors.push(Reactor::new(&shared, spin, settings.stop_patience)?);
+        }
+        let mailboxes: Arc<[_]> = reactors.iter().map(|reactor| reactor.mailbox().clone()).collect();
+        reactors[0].open_doors(Doors { listeners, mailboxes: mailboxes.clone(), next: 0, again_at: None })?;
+        let mut serving = Self { shared, mailboxes, threads: Vec::with_capacity(count) };
+        for (number, reactor) in reactors.into_iter().enumerate() {
+            let thread = std::thread::Builder::new().name(format!("okapi-{number}")).spawn(move || reactor.run());
+            match thread {
+                Ok(thread) => serving.threads.push(thread),
+                Err(error) => {
+                    serving.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(serving)
+    }
+
+    pub(crate) fn in_process(&self) -> io::Result<Box<dyn Link>> {
+        let full = || io::Error::new(io::ErrorKind::ConnectionRefused, "the node has as many connections as it takes");
+        let seat = self.shared.seats.take().ok_or_else(full)?;
+        let (ours, theirs) = memory::pair(memory::CAPACITY)?;
+        let which = self.shared.seats.taken() % self.mailboxes.len();
+        self.mailboxes[which].post(Letter::Link(Box::new(ours), seat));
+        Ok(Box::new(theirs))
+    }
+
+    /// Ends every connection in good order, then the threads; false if one of them had panicked.
+    pub(crate) fn stop(self) -> bool {
+        for mailbox in &*self.mailboxes {
+            mailbox.post(Letter::Stop);
+        }
+        let mut quiet = true;
+        for thread in self.threads {
+            quiet &= thread.join().is_ok();
+        }
+        self.shared.workers.stop();
+        quiet
+    }
+}

@@ -1,0 +1,113 @@
+//! The commands, one file each, and the one list of them.
+
+mod about;
+mod cp;
+mod defrag;
+mod del;
+mod fsck;
+pub(crate) mod get;
+mod grid;
+pub(crate) mod ls;
+pub(crate) mod map;
+pub(crate) mod put;
+mod replicate;
+mod shell;
+mod slice;
+mod stat;
+mod status;
+pub(crate) mod up;
+
+use crate::failure::Failure;
+use crate::session::Session;
+use clap::ArgMatches;
+
+/// How records and blocks are named, at the end of the help of every command that takes them.
+pub(crate) const NAMING: &str = "\
+Records have names, which may look like paths. Blocks have indexes: #5 is one
+block, #5..10 are blocks 5 to 9, #5+10 ten from 5, #5.. all from 5. In most
+shells a word that begins with # needs quotes, '#5'; --index 5 needs none.";
+
+/// Commands that only make sense from outside.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Up(up::Args),
+    Config(up::Config),
+    Shell(shell::Args),
+    Run(shell::Run),
+    Completions(about::Completions),
+    Man(about::Man),
+    #[command(flatten)]
+    Data(Box<Data>),
+}
+
+/// Commands that are the same in the shell and in scripts.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Data {
+    Put(put::Args),
+    Get(get::Args),
+    Del(del::Args),
+    Ls(ls::Args),
+    Stat(stat::Args),
+    Slice(slice::Args),
+    Cp(cp::Args),
+    Map(map::Args),
+    Grid(grid::Args),
+    Replicate(replicate::Args),
+    Status(status::Args),
+    Ping(status::Ping),
+    Fsck(fsck::Args),
+    Defrag(defrag::Args),
+    Version(about::Version),
+}
+
+/// The commands in groups, as the help shows them; every command is in one.
+pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
+    ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
+    ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
+    ("Grids", &["grid", "replicate"]),
+    ("Shell", &["shell", "run"]),
+    ("Okapi", &["completions", "man", "version", "help"]),
+];
+
+impl Command {
+    /// Runs the command; `matches` are those of the command itself.
+    pub(crate) fn run(self, mut session: Session, matches: &ArgMatches) -> Result<(), Failure> {
+        let done = match self {
+            Self::Shell(args) => return args.run(session),
+            Self::Up(args) => args.run(&mut session, matches),
+            Self::Config(args) => args.run(&mut session, matches),
+            Self::Run(args) => args.run(&mut session),
+            Self::Completions(args) => args.run(&mut session),
+            Self::Man(args) => args.run(&mut session),
+            Self::Data(command) => command.run(&mut session),
+        };
+        done.and_then(|()| session.view.flush())
+    }
+}
+
+impl Data {
+    /// Runs the command.
+    pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
+        self.run_at(session).map_err(|failure| session.without_address(failure))
+    }
+
+    fn run_at(self, session: &mut Session) -> Result<(), Failure> {
+        match self {
+            Self::Put(args) => args.run(session),
+            Self::Get(args) => args.run(session),
+            Self::Del(args) => args.run(session),
+            Self::Ls(args) => args.run(session),
+            Self::Stat(args) => args.run(session),
+            Self::Slice(args) => args.run(session),
+            Self::Cp(args) => args.run(session),
+            Self::Map(args) => args.run(session),
+            Self::Grid(args) => args.run(session),
+            Self::Replicate(args) => args.run(session),
+            Self::Status(args) => args.run(session),
+            Self::Ping(args) => args.run(session),
+            Self::Fsck(args) => args.run(session),
+            Self::Defrag(args) => args.run(session),
+            Self::Version(args) => args.run(session),
+        }
+    }
+}

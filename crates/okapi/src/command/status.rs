@@ -1,0 +1,74 @@
+//! `okapi status` and `okapi ping`: is the node there, and how is it?
+
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::size::{Size, lasted};
+use crate::view::{Tone, hex, shown};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Tell what the node is and does
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+impl Args {
+    pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let client = session.client()?;
+        let status = client.status()?;
+        let welcome = client.welcome();
+        let address = client.address().to_owned();
+        let view = &mut session.view;
+        if view.json {
+            let facts: serde_json::Map<String, Value> =
+                status.facts.into_iter().map(|(name, value)| (name, json!(value))).collect();
+            return view.json(
+                &json!({"node": hex(&welcome.node), "address": address, "owner": welcome.owner, "facts": facts}),
+            );
+        }
+        let mut facts = vec![
+            ("node".to_owned(), view.paint(Tone::Strong, hex(&welcome.node))),
+            ("reached at".to_owned(), address),
+            ("you are".to_owned(), if welcome.owner { "its owner" } else { "a guest" }.to_owned()),
+        ];
+        facts.extend(status.facts.into_iter().map(|(name, value)| {
+            let size = value.parse().ok().filter(|_| name.ends_with("_bytes")).map(Size);
+            (shown(&name), size.map_or_else(|| shown(&value), |size| size.to_string()))
+        }));
+        view.facts(&facts)
+    }
+}
+
+/// Ask the node for nothing but an answer
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ping {
+    /// How often
+    #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    count: u64,
+}
+
+impl Ping {
+    pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
+        let client = session.client()?;
+        let mut times: Vec<Duration> = (0..self.count).map(|_| client.ping()).collect::<Result<_, _>>()?;
+        times.sort_unstable();
+        let (first, middle, last) = (times[0], times[times.len() / 2], times[times.len() - 1]);
+        let json = json!({
+            "address": client.address(),
+            "count": self.count,
+            "median_seconds": middle.as_secs_f64(),
+            "min_seconds": first.as_secs_f64(),
+            "max_seconds": last.as_secs_f64(),
+        });
+        let text = match self.count {
+            1 => format!("{} answers in {}", client.address(), lasted(first)),
+            count => format!(
+                "{} answered {count} times in {} (median; {} to {})",
+                client.address(),
+                lasted(middle),
+                lasted(first),
+                lasted(last)
+            ),
+        };
+        session.view.report(text, &json)
+    }
+}

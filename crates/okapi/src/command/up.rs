@@ -1,0 +1,167 @@
+//! `okapi up` runs a node; `okapi config` tells with which settings it would.
+
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::settings::{Effective, NodeArgs, Origin};
+use crate::size::counted;
+use crate::view::{Tone, hex};
+use clap::ArgMatches;
+use okapi_node::{EngineKind, HostSettings, LockError, Node, NodeSettings, StartError};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Run a node on this machine
+///
+/// Prints how to reach it, then serves until SIGTERM or Ctrl-C; a second Ctrl-C ends it at once. Nothing needs to be
+/// configured: the data goes to the platform's data directory, and the node listens on a unix socket there.
+///
+/// Each setting is a flag, an environment variable or a line in the file okapi.toml in the platform's configuration
+/// directory (`memory-max = "2G"`), whichever comes first in this order. `okapi config` prints those in force.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  okapi up                                    all by default
+  okapi up --data /srv/okapi                  another directory
+  okapi up --tcp 127.0.0.1:7070               also over TCP, from this machine
+
+What is stored is encrypted with a key in the data directory. Whoever has the
+directory has the key: keep both safe, and keep copies together.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    settings: NodeArgs,
+}
+
+/// Print the settings in force, and where each comes from
+#[derive(Debug, clap::Args)]
+pub(crate) struct Config {
+    #[command(flatten)]
+    settings: NodeArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self, session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
+        let settings = Effective::load(&session.global, matches)?;
+        // Before anything else, so that no signal is lost while the stores open.
+        let mut signals =
+            Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))?;
+        let node = Node::start(node_settings(&settings)?).map_err(|error| start_failure(&error))?;
+        tell(session, &settings, &node)?;
+        signals.forever().next();
+        session.view.aside("stopping; Ctrl-C again to end at once");
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                std::process::exit(130);
+            }
+        });
+        node.stop().map_err(|error| Failure::new(error.to_string()))
+    }
+}
+
+/// What a node with these settings is started with.
+pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failure> {
+    let node = &settings.node;
+    let data = std::path::absolute(&settings.data).map_err(|error| Failure::io(settings.data.display(), &error))?;
+    let host = HostSettings {
+        engine: if node.engine == "fjall" { EngineKind::Fjall } else { EngineKind::Log },
+        interval: node.interval.0,
+        memory_max: node.memory_max.0,
+        store_max: node.store_max.0,
+        compaction_rate: node.compaction_rate.0,
+        shared_maps: node.shared_maps,
+        ..HostSettings::new(data)
+    };
+    let bytes = |size: crate::size::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    Ok(NodeSettings {
+        socket: Some(settings.socket()?),
+        tcp: node.tcp.clone(),
+        threads: node.threads,
+        connections_max: node.connections_max,
+        receive_budget: bytes(node.receive_budget),
+        reply_budget: bytes(node.reply_budget),
+        ..NodeSettings::new(host)
+    })
+}
+
+/// Why a node did not start, for scripts too.
+pub(crate) fn start_failure(error: &StartError) -> Failure {
+    let kind = match error {
+        StartError::Data(LockError::InUse { .. }) => "in-use",
+        StartError::Data(_) => "data-directory",
+        StartError::TcpBeyondLoopback { .. } | StartError::BudgetTooSmall { .. } => {
+            return Failure::usage(error.to_string());
+        }
+        StartError::Unix(_) | StartError::Tcp(_) => "cannot-listen",
+        _ => "failed",
+    };
+    Failure::of(kind, crate::failure::without_code(&error.to_string()))
+}
+
+/// Says how the node is reached: the first line is there once it can be.
+fn tell(session: &mut Session, settings: &Effective, node: &Node) -> Result<(), Failure> {
+    let (data, opened) = (settings.data.display().to_string(), node.opened());
+    let targets: Vec<String> = node.targets().iter().map(ToString::to_string).collect();
+    let view = &mut session.view;
+    if view.json {
+        let json = json!({"up": targets, "data": data, "node": hex(&opened.node), "pid": std::process::id()});
+        view.json(&json)?;
+        return view.flush();
+    }
+    let by_default = settings
+        .origins
+        .iter()
+        .all(|(key, _, origin)| !matches!(key.as_str(), "data" | "socket") || *origin != Origin::Flag);
+    let next = if by_default { "okapi put FILE".to_owned() } else { format!("okapi --node {} put FILE", targets[0]) };
+    let faint = |text: &str| view.paint(Tone::Faint, text);
+    let mut lines = vec![format!("{} {}", view.paint(Tone::Good, "okapi is up"), faint(env!("CARGO_PKG_VERSION")))];
+    for target in &targets {
+        lines.push(format!("  {}  {target}", faint("reach it at")));
+    }
+    if targets.len() > 1 {
+        lines.push(format!("  {}  {data}/token", faint("TCP token  ")));
+    }
+    lines.push(format!("  {}  {data}", faint("data in    ")));
+    let holds = format!("{}, {}", counted(opened.grids as u64, "grid"), counted(opened.records, "record"));
+    lines.push(format!("  {}  {holds}", faint("it holds   ")));
+    if opened.recovered > 0 {
+        let left = counted(opened.recovered, "block");
+        lines.push(format!("  {}  {left} of records that were never finished were removed", faint("recovered  ")));
+    }
+    lines.push(format!("  {}  {next}", faint("try next   ")));
+    lines.iter().try_for_each(|line| view.line(line))?;
+    view.flush()
+}
+
+impl Config {
+    pub(crate) fn run(self, session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
+        let settings = Effective::load(&session.global, matches)?;
+        let view = &mut session.view;
+        let file = settings.file.display();
+        let from = |origin: &Origin| match origin {
+            Origin::Flag => "flag".to_owned(),
+            Origin::Environment(name) => format!("environment: {name}"),
+            Origin::File => "file".to_owned(),
+            Origin::Default => "default".to_owned(),
+        };
+        if view.json {
+            let all: serde_json::Map<String, Value> = settings
+                .origins
+                .iter()
+                .map(|(key, value, origin)| (key.clone(), json!({"value": value, "from": from(origin)})))
+                .collect();
+            return view.json(&json!({"file": file.to_string(), "file_found": settings.file_found, "settings": all}));
+        }
+        let wide = settings.origins.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0).min(40);
+        let facts: Vec<(String, String)> = settings
+            .origins
+            .iter()
+            .map(|(key, value, origin)| {
+                let tone = if *origin == Origin::Default { Tone::Faint } else { Tone::Good };
+                (key.clone(), format!("{value:wide$}  {}", view.paint(tone, from(origin))))
+            })
+            .collect();
+        view.facts(&facts)?;
+        let there = if settings.file_found { "" } else { " (not there)" };
+        view.line(format_args!("\n{} {file}{there}", view.paint(Tone::Faint, "file:")))
+    }
+}

@@ -1,0 +1,55 @@
+//! The keeper: a thread that compacts and writes checkpoints in the background.
+
+use super::Inner;
+use super::compact::Goal;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How often it looks whether there is something to do.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Looks without a put after which the store counts as idle.
+const IDLE_LOOKS: u32 = 5;
+
+impl Inner {
+    /// The keeper's thread.
+    pub(super) fn keep_until_stopped(&self) {
+        let mut put_bytes = 0;
+        let mut quiet = 0;
+        loop {
+            {
+                let mut stopping = self.keeper_stopping.lock();
+                if !*stopping {
+                    self.keeper_wakes.wait_for(&mut stopping, LOOK_EVERY);
+                }
+                if *stopping {
+                    return;
+                }
+            }
+            let now = self.put_bytes.load(Relaxed);
+            quiet = if now == put_bytes { quiet + 1 } else { 0 };
+            put_bytes = now;
+            self.keep(quiet >= IDLE_LOOKS);
+        }
+    }
+
+    /// Does what is due; says whether anything was.
+    pub(super) fn keep(&self, idle: bool) -> bool {
+        if self.pipe.lock().broken.is_some() {
+            return false;
+        }
+        let mut worked = false;
+        if self.is_checkpoint_due() {
+            worked = true;
+            if let Err(error) = self.checkpoint() {
+                tracing::warn!("no checkpoint could be written: {error}");
+            }
+        }
+        match self.compact_round(if idle { Goal::IDLE } else { Goal::BUSY }, false) {
+            Ok(round) => worked || round.is_some_and(|round| round.segments > 0),
+            Err(error) => {
+                tracing::warn!("compaction stopped: {error}");
+                worked
+            }
+        }
+    }
+}
