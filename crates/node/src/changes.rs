@@ -199,12 +199,10 @@ impl Ring {
                     self.blocks.remove(&at);
                 }
             }
-            Some(What::Name { name, .. }) => {
-                if self.names.get(&name).is_some_and(|newest| newest.0 == sequence) {
-                    self.names.remove(&name);
-                }
+            Some(What::Name { name, .. }) if self.names.get(&name).is_some_and(|newest| newest.0 == sequence) => {
+                self.names.remove(&name);
             }
-            None => {}
+            Some(What::Name { .. }) | None => {}
         }
     }
 

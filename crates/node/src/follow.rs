@@ -8,6 +8,12 @@
 //! - a name that has changed again later is not bound, but what it freed is: its removal is sent;
 //! - before a name is bound, those of its blocks are sent whose latest change is still to come, and it is bound only
 //!   if it is still the same record after they were read.
+//!
+//! Whoever resumes after a cut may be ahead of its last mark. Until it is again where it was, a record that was edited
+//! meanwhile may have newer blocks than its hash says.
+
+mod marks;
+mod replies;
 
 use crate::changes::{Renamed, What};
 use crate::grid::Grid;
@@ -18,8 +24,8 @@ use okapi_base::Index;
 use okapi_base::limits::DESCRIPTORS_MAX;
 use okapi_grid::{Fetched, Outbox, ask};
 use okapi_store::{Patience, Payload};
-use okapi_wire::message::{Mark, RecordBind, RecordRemove};
-use okapi_wire::{Frame, Header, Limits, Op, PutAsk, Run, Status};
+use okapi_wire::message::{RecordBind, RecordRemove};
+use okapi_wire::{Header, Limits, Op, PutAsk, Run, Status};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,25 +42,9 @@ const BLOCKS_A_MARK: u64 = 1024;
 /// Bytes a message without blocks takes at most: a binding with the most extents and the longest texts.
 pub(crate) const MESSAGE_MAX: usize = 96 << 10;
 
-type Wake = Arc<dyn Fn() + Send + Sync>;
+pub use replies::AskError;
 
-/// Why a connection must end: the other end answered one of our asks in a way that cannot be gone on from.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    /// A reply to nothing that was asked.
-    #[error("a reply came to an ask that was never made (request {0})")]
-    Unasked(u32),
-    /// A follower refused what it was sent.
-    #[error("the follower of grid `{grid}` could not take {what}: {why}")]
-    Refused {
-        /// The grid's name.
-        grid: String,
-        /// What it was sent.
-        what: String,
-        /// Its reason.
-        why: String,
-    },
-}
+type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// One follower of one grid.
 pub(crate) struct Stream {
@@ -102,6 +92,8 @@ struct Sweep {
     last: Index,
     /// Where the range of the next mark begins.
     unmarked: Index,
+    /// Blocks that have changed after this are left out: they come with that change.
+    sequence: u64,
 }
 
 enum Step {
@@ -119,7 +111,8 @@ enum Step {
 enum Message {
     Bind(Arc<Record>, u64),
     Remove(String),
-    Mark(Option<(Index, Index)>),
+    /// How far it has come, and a range up to which change.
+    Mark(Option<(Index, Index, u64)>),
 }
 
 /// A block on its way.
@@ -132,8 +125,8 @@ struct Read {
 /// Why a block is sent, and so, once it is read, whether it still is.
 #[derive(Clone)]
 enum Reason {
-    /// It is in a range; if it is absent, the range's mark says so.
-    Range,
+    /// It is in a range, and has not changed after this; if it is absent, the range's mark says so.
+    Range(u64),
     /// This change, if it is still the block's latest.
     Change(u64),
     /// It is a block of this record, if that is still what its name stands for.
@@ -220,7 +213,8 @@ impl Stream {
         self.read.clear();
         self.unreadable.clear();
         self.reading = None;
-        self.phase = Phase::Sweep(Sweep { next: Some(Index::MIN), last: Index::MAX, unmarked: Index::MIN });
+        self.phase =
+            Phase::Sweep(Sweep { next: Some(Index::MIN), last: Index::MAX, unmarked: Index::MIN, sequence: u64::MAX });
         // Tells the follower that everything begins: names not bound from here to the first mark with a sequence go.
         self.steps.push_back(Step::Send(Message::Mark(None)));
     }
@@ -368,10 +362,8 @@ impl Stream {
                 }
                 Some(_) if !indexes.is_empty() => break,
                 Some(What::Blocks(changed)) => {
-                    // What is sent of a range is not yet marked as done.
-                    let (next, last) = (Some(changed.start), changed.last());
-                    self.steps.push_back(Step::Range(Sweep { next, last, unmarked: changed.start }));
                     self.position = sequence;
+                    self.ranges(changed.start, changed.last(), sequence, &[]);
                     return true;
                 }
                 Some(What::Name { name, how }) => {
@@ -414,6 +406,10 @@ impl Stream {
             (Renamed::Freed, _) if moved_later => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
             _ if moved_later => {}
             (Renamed::Edited, _) if newest > sequence => {}
+            // Its blocks are there already; that its hash is no longer known goes before what was edited.
+            (Renamed::Edited, Ok(record)) => {
+                self.steps.push_back(Step::Bind { record, sequence, runs: VecDeque::new() });
+            }
             (_, Ok(record)) => {
                 let runs = record.info.extents.iter().flat_map(|run| self.grid.changes.newer(run, sequence)).collect();
                 self.steps.push_back(Step::Bind { record, sequence, runs });
@@ -441,13 +437,13 @@ impl Stream {
         };
         sweep.next = reached.next().filter(|next| *next <= sweep.last);
         self.unmarked += page.len() as u64;
-        let wanted = page.iter().map(|block| (block.index, Reason::Range)).collect();
+        let wanted = page.iter().map(|block| (block.index, Reason::Range(sweep.sequence))).collect();
         self.read_blocks(wanted, host, wake);
         if self.unmarked < BLOCKS_A_MARK && sweep.next.is_some() {
             return None;
         }
         let from = std::mem::replace(&mut sweep.unmarked, sweep.next.unwrap_or(reached));
-        Some(Step::Send(Message::Mark(Some((from, reached)))))
+        Some(Step::Send(Message::Mark(Some((from, reached, sweep.sequence)))))
     }
 
     /// Whether a record is still what its name stands for.
@@ -504,9 +500,10 @@ impl Stream {
         let mut puts = Vec::new();
         for read in &batch {
             let still = match &read.reason {
-                Reason::Range => true,
                 // Changed again since: it goes with that change.
-                Reason::Change(sequence) => self.grid.changes.newest_of(read.index) <= *sequence,
+                Reason::Range(sequence) | Reason::Change(sequence) => {
+                    self.grid.changes.newest_of(read.index) <= *sequence
+                }
                 Reason::Of(record) => self.is_current(record),
             };
             match &read.fetched {
@@ -514,11 +511,11 @@ impl Stream {
                 Fetched::Block { crc, payload, .. } => {
                     puts.push((PutAsk::whole(read.index, payload.as_ref(), *crc), payload.as_ref()));
                 }
-                Fetched::Absent if matches!(read.reason, Reason::Range) => {}
+                Fetched::Absent if matches!(read.reason, Reason::Range(_)) => {}
                 Fetched::Absent => puts.push((PutAsk::delete(read.index), &[][..])),
                 // What cannot be read here may be whole at the follower: it is left as it is.
                 Fetched::Failed(_) | Fetched::NotNow => {
-                    if matches!(read.reason, Reason::Range) {
+                    if matches!(read.reason, Reason::Range(_)) {
                         self.unreadable.push(read.index);
                     }
                 }
@@ -530,7 +527,7 @@ impl Stream {
         let request = next(requests);
         ask::put(outbox, request, self.handle, 0, &puts);
         let (first, count) = (puts[0].0.index, puts.len());
-        if !matches!(batch[0].reason, Reason::Range) {
+        if !matches!(batch[0].reason, Reason::Range(_)) {
             self.unmarked += count as u64;
         }
         self.sent_blocks += count as u64;
@@ -559,90 +556,6 @@ impl Stream {
                 self.note(request, outbox.waiting() - before, Sent::Remove(remove.name));
             }
             Message::Mark(swept) => self.send_mark(swept, outbox, requests),
-        }
-    }
-
-    /// Says how far the stream has come.
-    fn send_mark(&mut self, swept: Option<(Index, Index)>, outbox: &mut Outbox<Payload>, requests: &mut u32) {
-        let sequence = match self.phase {
-            Phase::Live if self.steps.is_empty() => self.position,
-            Phase::Live => self.marked,
-            Phase::Sweep(_) | Phase::Names(_) => 0,
-        };
-        let (epoch, head) = (self.grid.changes.epoch, self.grid.changes.head());
-        let unreadable = std::mem::take(&mut self.unreadable);
-        if let Some((from, to)) = swept
-            && !unreadable.is_empty()
-        {
-            // The follower keeps what it has in place of what cannot be read: the range is gone through again in pieces.
-            return self.go_around(from, to, unreadable);
-        }
-        (self.marked, self.unmarked) = (sequence, 0);
-        let held = self.grid.blocks.usage().blocks;
-        let behind = if sequence == 0 { held.saturating_sub(self.sent_blocks) } else { 0 };
-        let request = next(requests);
-        ask::message(outbox, Op::Mark, request, self.handle, &Mark { epoch, sequence, head, swept, behind });
-        self.note(request, okapi_wire::HEADER_BYTES, Sent::Mark);
-    }
-
-    /// Puts the pieces of a range between blocks that cannot be read before all other steps.
-    fn go_around(&mut self, from: Index, to: Index, mut unreadable: Vec<Index>) {
-        unreadable.sort_unstable();
-        let mut end = to.get() + 1;
-        let mut piece = |start: u64, end: u64| {
-            if start < end {
-                let piece = run(start, end);
-                let (next, last) = (Some(piece.start), piece.last());
-                self.steps.push_front(Step::Range(Sweep { next, last, unmarked: piece.start }));
-            }
-        };
-        for gap in unreadable.iter().rev().map(|gap| gap.get()) {
-            piece(gap + 1, end);
-            end = gap;
-        }
-        piece(from.get(), end);
-    }
-
-    /// Whether an ask with this number waits for its answer here; takes the answer if so.
-    pub(crate) fn answered(&mut self, reply: &Frame<'_>) -> Option<Result<(), AskError>> {
-        let asked = self.asked.remove(&reply.header.request)?;
-        self.window -= asked.bytes;
-        Some(self.judge(&asked.what, reply))
-    }
-
-    fn judge(&self, sent: &Sent, reply: &Frame<'_>) -> Result<(), AskError> {
-        let refused =
-            |what: String, why: String| AskError::Refused { grid: self.grid.definition.name.clone(), what, why };
-        match sent {
-            Sent::Puts(first, count) => {
-                let what = || format!("{count} blocks from {first} on");
-                let outcomes =
-                    ask::outcomes(reply, Op::Put, *count).map_err(|error| refused(what(), error.to_string()))?;
-                for (outcome, _) in outcomes {
-                    if !matches!(outcome.status, Status::Ok | Status::Absent) {
-                        return Err(refused(what(), outcome.status.to_string()));
-                    }
-                }
-                Ok(())
-            }
-            Sent::Bind(record, sequence) => {
-                let name = &record.info.name;
-                match ask::accept(reply, Op::RecordBind) {
-                    Ok(()) => Ok(()),
-                    // It has changed since, and what it is now is still to come.
-                    Err(ask::ReplyError::Refused { .. })
-                        if !self.is_current(record) || self.grid.changes.newest_of_name(name).0 > *sequence =>
-                    {
-                        Ok(())
-                    }
-                    Err(error) => Err(refused(format!("the record `{name}`"), error.to_string())),
-                }
-            }
-            Sent::Remove(name) => match ask::accept(reply, Op::RecordRemove) {
-                Ok(()) | Err(ask::ReplyError::Refused { status: Status::UnknownRecord, .. }) => Ok(()),
-                Err(error) => Err(refused(format!("the removal of the record `{name}`"), error.to_string())),
-            },
-            Sent::Mark => ask::accept(reply, Op::Mark).map_err(|error| refused("a mark".to_owned(), error.to_string())),
         }
     }
 }

@@ -181,7 +181,7 @@ impl Visitor {
         }
         let map = grid.blocks.shared_map().ok_or(Status::Unsupported)?;
         let (layout, fds) = map.part(from);
-        let fds: std::io::Result<Vec<_>> = fds.iter().map(|fd| fd.try_clone_to_owned()).collect();
+        let fds: std::io::Result<Vec<_>> = fds.iter().map(std::os::fd::BorrowedFd::try_clone_to_owned).collect();
         let fds = fds.map_err(|error| Refusal::new(Status::Busy, format!("no descriptors to be had: {error}")))?;
         let mut bytes = [0; okapi_base::map::Layout::BYTES_MAX];
         let length = layout.encode(&mut bytes);

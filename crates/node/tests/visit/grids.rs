@@ -301,3 +301,32 @@ fn what_lies_on_a_disk_is_got_by_who_may_wait() {
     assert_eq!(conn.get(grid, 1), (Status::Ok, b"cold".to_vec()));
     assert_eq!(conn.not_now, 1);
 }
+
+#[test]
+fn a_data_directory_is_made_and_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = okapi_node::HostSettings::new(folder.path().to_owned());
+    let content: Vec<u8> = (0..200_000u32).map(|at| (at / 251) as u8).collect();
+    let first = {
+        let (host, opened) = okapi_node::Host::open(&settings).unwrap();
+        let host = std::sync::Arc::new(host);
+        let its = std::sync::Arc::clone(&host);
+        let mut conn = Conn::owner(&host);
+        let bell = std::sync::Arc::clone(&conn.bell);
+        its.watch(std::sync::Arc::new(move || bell.ring()));
+        let main = conn.open("main");
+        conn.write_record(main, "photo", &[9; 70_000], 1 << 16);
+        conn.write_record(main, "photo", &content, 1 << 16);
+        assert_eq!(conn.put(main, 0, 7, b"seven"), Status::Ok);
+        host.settle();
+        host.close().unwrap();
+        opened
+    };
+    let (host, opened) = okapi_node::Host::open(&settings).unwrap();
+    assert_eq!((opened.node, opened.token, opened.records), (first.node, first.token, 1));
+    let mut conn = Conn::owner(&std::sync::Arc::new(host));
+    let main = conn.open("main");
+    assert_eq!(conn.read_record(main, "photo").unwrap().1, content);
+    assert_eq!(conn.get(main, 7), (Status::Ok, b"seven".to_vec()));
+    assert_eq!(conn.bare(Op::GridStat, main).message::<GridInfo>().blocks, 5);
+}
