@@ -228,6 +228,7 @@ fn lanes_are_many(depth: usize) -> bool {
 
 /// Gets through the shared map.
 fn mapped(grid: &Grid, node: &Node, scenario: &Scenario, time: Duration) -> Result<Sample, Fault> {
+    let map = grid.map().ok_or("the node lets nobody read its memory")?;
     let mut random = random::Random::new(7);
     let mut to = vec![0u8; scenario.size];
     let mut latencies = Latencies::when(scenario.is_single())?;
@@ -237,7 +238,7 @@ fn mapped(grid: &Grid, node: &Node, scenario: &Scenario, time: Duration) -> Resu
         let first = Instant::now();
         for number in 0..MAPPED_GETS {
             let block = index(random.below(scenario.blocks()));
-            let found = grid.get_into(block, Slice::WHOLE, &mut to)?.ok_or("a block is not there")?;
+            let found = map.get_into(block, Slice::WHOLE, &mut to)?.ok_or("a block is not there")?;
             if found.filled != scenario.size {
                 return Err("a block came back shorter".into());
             }

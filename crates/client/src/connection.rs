@@ -12,13 +12,15 @@ use okapi_grid::ask::{self, ReplyError};
 use okapi_grid::{Inbox, Outbox};
 use okapi_link::Link;
 use okapi_wire::message::{GridInfo, GridOpen};
-use okapi_wire::{Frame, GetAsk, Header, Hello, Limits, ListAsk, Message, Op, PutAsk, Status, Welcome, flags};
+use okapi_wire::{Frame, GetAsk, Header, Hello, Limits, ListAsk, Message, Op, Outcome, PutAsk, Status, Welcome, flags};
 use spin::Spin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Parts handed to one send.
 const PARTS: usize = 64;
+/// Bytes of small frames that are gathered before they are sent.
+const GATHERED: usize = 64 << 10;
 /// Emptied buffers of replies set aside that are kept for the next ones.
 const SPARE_KEPT: usize = 8;
 /// Characters of the other end's words that are passed on.
@@ -72,6 +74,8 @@ pub(crate) struct Connection {
     spare: Vec<Vec<u8>>,
     head: Vec<u8>,
     asks: Vec<PutAsk>,
+    /// What the head of a reply says whose payloads are coming.
+    outcomes: Vec<Outcome>,
     /// Handles of the grids opened on this connection.
     grids: Vec<(Arc<Key>, u32)>,
     spin: Spin,
@@ -126,6 +130,7 @@ impl Connection {
             spare: Vec::new(),
             head: Vec::new(),
             asks: Vec::new(),
+            outcomes: Vec::new(),
             grids: Vec::new(),
             spin: Spin::new(settings.spin),
             broken: false,
@@ -212,7 +217,13 @@ impl Connection {
         request
     }
 
-    /// Asks for puts; all is sent when this returns, or copied.
+    /// Sends what is written once it is worth a call of the system by itself; the rest goes with the next wait.
+    pub(crate) fn flush_if_much(&mut self, deadline: &Deadline) -> Result<(), Fault> {
+        if self.outbox.waiting() >= GATHERED { self.flush(deadline) } else { Ok(()) }
+    }
+
+    /// Asks for puts. Large payloads are sent when this returns; small ones are copied and go at the latest with the
+    /// next wait.
     pub(crate) fn put(
         &mut self,
         handle: u32,
@@ -224,7 +235,7 @@ impl Connection {
         let bytes: usize = puts.iter().map(|(_, payload)| payload.len()).sum();
         if bytes <= limits::COPY_MAX * puts.len() {
             ask::put(&mut self.outbox, request, handle, put_flags, puts);
-            self.flush(deadline)?;
+            self.flush_if_much(deadline)?;
             return Ok(request);
         }
         self.flush(deadline)?;
@@ -306,18 +317,92 @@ impl Connection {
         }
     }
 
-    /// Waits for whichever reply comes first.
-    pub(crate) fn any_reply<T>(
+    /// Waits for the reply to a get or put (`wanted`, or whichever comes first) and hands over its outcomes one by one,
+    /// each as soon as its payload is there. `asked` says of a reply's number what was asked and of how many blocks.
+    /// Says which reply it was. Fails for good in the midst of a reply: the rest of it cannot be told from what follows.
+    pub(crate) fn outcomes(
         &mut self,
+        wanted: Option<u32>,
         deadline: &Deadline,
-        read: impl FnOnce(u32, &Frame<'_>) -> Result<T, ReplyError>,
-    ) -> Result<T, Fault> {
+        asked: impl Fn(u32) -> Option<(Op, usize)>,
+        mut each: impl FnMut(u32, usize, Outcome, &[u8]) -> Result<(), ReplyError>,
+    ) -> Result<u32, Fault> {
         self.flush(deadline)?;
-        if !self.aside.is_empty() {
-            return self.take_aside(0, |frame| read(frame.header.request, frame));
+        let mut all = |request: u32, frame: &Frame<'_>| {
+            let (op, count) = asked(request).ok_or(ReplyError::Malformed("it answers another kind of ask"))?;
+            let mut outcomes = ask::outcomes(frame, op, count)?.enumerate();
+            outcomes.try_for_each(|(number, (outcome, payload))| each(request, number, outcome, payload))
+        };
+        let aside = self.aside.iter().position(|aside| wanted.is_none_or(|wanted| aside.header.request == wanted));
+        if let Some(at) = aside {
+            let request = self.aside[at].header.request;
+            return self.take_aside(at, |frame| all(request, frame)).map(|()| request);
         }
-        let request = self.arrived(deadline)?.request;
-        self.take_front(request, |frame| read(request, frame))
+        loop {
+            if let Some(header) = self.front()? {
+                if !header.is_reply() {
+                    return Err(self.nonsense("the other end asks where it should answer"));
+                }
+                if wanted.is_none_or(|wanted| header.request == wanted) {
+                    return self
+                        .take_front(header.request, |frame| all(header.request, frame))
+                        .map(|()| header.request);
+                }
+                self.put_aside()?;
+                continue;
+            }
+            if let Some(request) = self.front_head(wanted)?
+                && let Some((Op::Get, count)) = asked(request)
+            {
+                return self.stream(request, count, deadline, each).map(|()| request);
+            }
+            self.receive(deadline)?;
+        }
+    }
+
+    /// The number of the reply to a get at the front of the inbox, if its head is there, it is `wanted` and not a
+    /// refusal.
+    fn front_head(&mut self, wanted: Option<u32>) -> Result<Option<u32>, Fault> {
+        let header = match self.inbox.next_head() {
+            Ok(None) => return Ok(None),
+            Ok(Some(frame)) => frame.header,
+            Err(error) => return Err(self.nonsense(error)),
+        };
+        self.inbox.put_back();
+        let is_got = header.op == Op::Get as u8 | Op::REPLY && header.status == Status::Ok as u16;
+        Ok((is_got && wanted.is_none_or(|wanted| header.request == wanted)).then_some(header.request))
+    }
+
+    /// Takes the reply whose head is at the front of the inbox piece by piece.
+    fn stream(
+        &mut self,
+        request: u32,
+        count: usize,
+        deadline: &Deadline,
+        mut each: impl FnMut(u32, usize, Outcome, &[u8]) -> Result<(), ReplyError>,
+    ) -> Result<(), Fault> {
+        if !self.settle(request) {
+            return Err(self.nonsense("it answers what was never asked"));
+        }
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        let head = self.inbox.next_head();
+        let head = head.expect("the head was whole a moment ago").expect("the head was there a moment ago");
+        let mut read = ask::outcomes_ahead(&head, Op::Get, count, &mut outcomes);
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let length = outcome.payload as usize;
+            while read.is_ok() {
+                if let Some(payload) = self.inbox.next_piece(length) {
+                    read = each(request, number, ask::check(*outcome, payload), payload);
+                    break;
+                }
+                if let Err(fault) = self.receive(deadline) {
+                    self.end();
+                    return Err(fault);
+                }
+            }
+        }
+        self.outcomes = outcomes;
+        read.map_err(|error| self.nonsense(error))
     }
 
     fn take_aside<T>(&mut self, at: usize, read: impl FnOnce(&Frame<'_>) -> Result<T, ReplyError>) -> Result<T, Fault> {

@@ -5,8 +5,8 @@ use crate::fault::{BlockError, Fault};
 use crate::grid::{Grid, check_got};
 use crate::pool::Lease;
 use okapi_base::limits::{DESCRIPTORS_MAX, FRAMES_IN_FLIGHT_MAX};
-use okapi_grid::ask::{self, ReplyError};
-use okapi_wire::{Frame, GetAsk, Op, Outcome, PutAsk, flags};
+use okapi_wire::{GetAsk, Op, Outcome, PutAsk, flags};
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 /// Bytes that may be on their way here at a time: what is not waited for in order is kept in memory.
@@ -55,7 +55,7 @@ impl Grid {
 
 impl Pipeline {
     /// Asks for slices of blocks: at most 1,024, and what comes back must fit into one reply (8 MiB), or some end with
-    /// [`okapi_wire::Status::NoCredit`].
+    /// [`okapi_wire::Status::NoCredit`]. Small frames are gathered and sent by the next wait, or by [`Pipeline::flush`].
     ///
     /// # Errors
     /// [`BlockError`].
@@ -70,7 +70,7 @@ impl Pipeline {
         let coming = most.min(self.lease.credit() as usize);
         self.check(asks.len(), 0, coming)?;
         let request = self.lease.get(self.handle, asks);
-        self.lease.flush(&self.grid.deadline())?;
+        self.lease.flush_if_much(&self.grid.deadline())?;
         let mut kept = self.spare.pop().unwrap_or_default();
         kept.clear();
         kept.extend_from_slice(asks);
@@ -78,7 +78,7 @@ impl Pipeline {
     }
 
     /// Asks for changes of blocks, each with its payload: at most 1,024, and at most 16 MiB with their descriptors of
-    /// 32 bytes. Sent before this returns, without a copy of large payloads.
+    /// 32 bytes. Large payloads are sent before this returns, without a copy; small ones are gathered as gets are.
     ///
     /// # Errors
     /// [`BlockError`].
@@ -125,6 +125,15 @@ impl Pipeline {
         ticket
     }
 
+    /// Sends whatever has been gathered.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn flush(&mut self) -> Result<(), BlockError> {
+        let flushed = self.lease.flush(&self.grid.deadline());
+        flushed.map_err(|fault| self.grid.block_error(okapi_base::Index::MIN, "sending", fault))
+    }
+
     /// Waits for the answer to a frame and calls `each` for each of its descriptors, in order.
     ///
     /// # Errors
@@ -133,11 +142,9 @@ impl Pipeline {
     /// # Panics
     /// If the ticket is not of a frame of this pipeline that is in flight.
     pub fn wait(&mut self, ticket: Ticket, mut each: impl FnMut(usize, Outcome, &[u8])) -> Result<(), BlockError> {
-        let at = self.flying.iter().position(|flying| flying.request == ticket.0);
-        let flying = self.land(at.expect("a ticket is waited for once, at the pipeline that gave it"));
-        let deadline = self.grid.deadline();
-        let landed = self.lease.reply(flying.request, &deadline, |frame| hand_over(frame, &flying, &mut each));
-        self.recycle(flying, landed)
+        let flies = self.flying.iter().any(|flying| flying.request == ticket.0);
+        assert!(flies, "a ticket is waited for once, at the pipeline that gave it");
+        self.next(Some(ticket.0), &mut each).map(|_| ())
     }
 
     /// Waits for whichever answer comes first; nothing if no frame is in flight.
@@ -148,16 +155,39 @@ impl Pipeline {
         if self.flying.is_empty() {
             return Ok(None);
         }
+        self.next(None, &mut each).map(|request| Some(Ticket(request)))
+    }
+
+    fn next(&mut self, wanted: Option<u32>, each: &mut impl FnMut(usize, Outcome, &[u8])) -> Result<u32, BlockError> {
         let deadline: Deadline = self.grid.deadline();
         let all = &self.flying;
-        let mut landed_at = 0;
-        let landed = self.lease.any_reply(&deadline, |request, frame| {
-            landed_at = all.iter().position(|flying| flying.request == request).expect("every ask is in the list");
-            hand_over(frame, &all[landed_at], &mut each)
-        });
-        let flying = self.land(landed_at);
-        let ticket = Ticket(flying.request);
-        self.recycle(flying, landed).map(|()| Some(ticket))
+        let find = |request| all.iter().find(|flying| flying.request == request);
+        // Which answer it was, even if it turned out to be a refusal.
+        let landed = Cell::new(None);
+        let done = self.lease.outcomes(
+            wanted,
+            &deadline,
+            |request| {
+                landed.set(Some(request));
+                find(request).map(|flying| (flying.op, flying.count))
+            },
+            |request, number, outcome, payload| {
+                if let Some(ask) = find(request).and_then(|flying| flying.asks.get(number)) {
+                    check_got(ask, &outcome, payload)?;
+                }
+                each(number, outcome, if outcome.status.is_ok() { payload } else { &[] });
+                Ok(())
+            },
+        );
+        let mut first = None;
+        if let Some(at) = all.iter().position(|flying| Some(flying.request) == landed.get()) {
+            let mut flying = self.flying.remove(at).expect("the place is within the list");
+            self.coming -= flying.coming;
+            first = flying.asks.first().and_then(|ask| ask.index);
+            flying.asks.clear();
+            self.spare.push(flying.asks);
+        }
+        done.map_err(|fault| self.grid.block_error(first.unwrap_or_default(), "an answer", fault))
     }
 
     /// Frames in flight.
@@ -165,33 +195,4 @@ impl Pipeline {
     pub fn in_flight(&self) -> usize {
         self.flying.len()
     }
-
-    fn land(&mut self, at: usize) -> Flying {
-        let flying = self.flying.remove(at).expect("the place is within the list");
-        self.coming -= flying.coming;
-        flying
-    }
-
-    fn recycle(&mut self, flying: Flying, landed: Result<(), Fault>) -> Result<(), BlockError> {
-        let first = flying.asks.first().and_then(|ask| ask.index).unwrap_or_default();
-        let what = if flying.op == Op::Get { "a get" } else { "a put" };
-        let mut asks = flying.asks;
-        asks.clear();
-        self.spare.push(asks);
-        landed.map_err(|fault| self.grid.block_error(first, what, fault))
-    }
-}
-
-fn hand_over(
-    frame: &Frame<'_>,
-    flying: &Flying,
-    each: &mut impl FnMut(usize, Outcome, &[u8]),
-) -> Result<(), ReplyError> {
-    for (number, (outcome, payload)) in ask::outcomes(frame, flying.op, flying.count)?.enumerate() {
-        if let Some(ask) = flying.asks.get(number) {
-            check_got(ask, &outcome, payload)?;
-        }
-        each(number, outcome, if outcome.status.is_ok() { payload } else { &[] });
-    }
-    Ok(())
 }

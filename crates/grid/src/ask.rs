@@ -2,6 +2,7 @@
 
 use crate::outbox::Outbox;
 use alloc::string::String;
+use alloc::vec::Vec;
 use okapi_base::crc32c;
 use okapi_wire::{
     BodyError, BodyWriter, Frame, GetAsk, HEADER_BYTES, Header, ListAsk, Listed, Message, Op, Outcome, PutAsk, Run,
@@ -32,7 +33,7 @@ pub fn put<P: AsRef<[u8]>>(outbox: &mut Outbox<P>, request: u32, grid: u32, flag
 
 /// Writes only the head (header and descriptors) of a put to `head`, replacing what is in it: whoever sends it must
 /// send the payloads right behind, in order.
-pub fn put_head(head: &mut alloc::vec::Vec<u8>, request: u32, grid: u32, flags: u16, asks: &[PutAsk]) {
+pub fn put_head(head: &mut Vec<u8>, request: u32, grid: u32, flags: u16, asks: &[PutAsk]) {
     let count = u16::try_from(asks.len()).expect("a frame has at most 1,024 descriptors");
     let payload: usize = asks.iter().map(|ask| ask.payload as usize).sum();
     let body = u32::try_from(asks.len() * PutAsk::BYTES + payload).expect("a frame is shorter than 4 GiB");
@@ -128,14 +129,40 @@ pub fn outcomes<'a>(
     }
     let mut rest = frame.payload;
     Ok(descriptors[..count].iter().map(move |bytes| {
-        let mut outcome = Outcome::decode(bytes);
+        let outcome = Outcome::decode(bytes);
         let (payload, after) = rest.split_at(outcome.payload as usize);
         rest = after;
-        if outcome.status.is_ok() && outcome.payload > 0 && crc32c(payload) != outcome.crc {
-            outcome.status = Status::BadChecksum;
-        }
-        (outcome, payload)
+        (check(outcome, payload), payload)
     }))
+}
+
+/// The outcomes in the head of the reply to a get or put of `count` descriptors whose payloads are still on their
+/// way; replaces what is in `into`. [`check`] each payload against its outcome.
+///
+/// # Errors
+/// [`ReplyError`] if the reply is a refusal or does not add up.
+pub fn outcomes_ahead(frame: &Frame<'_>, op: Op, count: usize, into: &mut Vec<Outcome>) -> Result<(), ReplyError> {
+    accept(frame, op)?;
+    let (descriptors, _) = frame.descriptors.as_chunks::<{ Outcome::BYTES }>();
+    if frame.header.count as usize != count || descriptors.len() != count {
+        return Err(ReplyError::Malformed("it has another number of outcomes than were asked for"));
+    }
+    into.clear();
+    into.extend(descriptors.iter().map(Outcome::decode));
+    let announced: u64 = into.iter().map(|outcome| u64::from(outcome.payload)).sum();
+    if announced != u64::from(frame.header.body) - frame.descriptors.len() as u64 {
+        return Err(ReplyError::Malformed("its payloads do not add up"));
+    }
+    Ok(())
+}
+
+/// The outcome, once its payload is there: a payload that does not match its CRC-32C is [`Status::BadChecksum`].
+#[must_use]
+pub fn check(mut outcome: Outcome, payload: &[u8]) -> Outcome {
+    if outcome.status.is_ok() && outcome.payload > 0 && crc32c(payload) != outcome.crc {
+        outcome.status = Status::BadChecksum;
+    }
+    outcome
 }
 
 /// The blocks in the reply to a list.

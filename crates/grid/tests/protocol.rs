@@ -469,6 +469,62 @@ fn the_stream_may_be_cut_at_every_byte() {
 }
 
 #[test]
+fn payloads_may_be_taken_as_they_come() {
+    let mut shelf = Shelf::default();
+    for at in 0..40 {
+        put_whole(&mut shelf, at, &vec![at as u8; (at * 911 % 9000) as usize]);
+    }
+    let asks: Vec<_> = (0..40).map(|at| GetAsk::whole(index(at))).collect();
+    let mut outbox: Outbox<Vec<u8>> = Outbox::default();
+    ask::get(&mut outbox, 1, 1, limits::REPLY_WINDOW, &asks);
+    ask::bare(&mut outbox, Op::Ping, 2, 0);
+    let sent = replies(&mut shelf, &bytes_of(&mut outbox));
+    for step in [1, 33, 4096, 5000, usize::MAX] {
+        let mut inbox = Inbox::new(limits::BODY_MAX);
+        let (mut outcomes, mut taken, mut bytes) = (Vec::new(), 0, &sent[..]);
+        let mut more = |inbox: &mut Inbox| {
+            let space = inbox.space();
+            let count = space.len().min(bytes.len()).min(step);
+            assert!(count > 0, "no bytes are left, or no room for them");
+            space[..count].copy_from_slice(&bytes[..count]);
+            inbox.received(count);
+            bytes = &bytes[count..];
+        };
+        loop {
+            let head = inbox.next_head().unwrap().map(|head| head.header);
+            inbox.put_back();
+            if let Some(header) = head {
+                assert_eq!(header, head_of(&sent));
+                break;
+            }
+            more(&mut inbox);
+        }
+        ask::outcomes_ahead(&inbox.next_head().unwrap().unwrap(), Op::Get, 40, &mut outcomes).unwrap();
+        for (at, outcome) in outcomes.iter().enumerate() {
+            loop {
+                if let Some(payload) = inbox.next_piece(outcome.payload as usize) {
+                    assert!(payload.iter().all(|byte| *byte == at as u8));
+                    let status = if payload.is_empty() { Status::Absent } else { Status::Ok };
+                    assert_eq!(ask::check(*outcome, payload).status, status);
+                    taken += payload.len();
+                    break;
+                }
+                more(&mut inbox);
+            }
+        }
+        assert_eq!(taken, (0..40).map(|at| at * 911 % 9000).sum());
+        // What comes after is found as ever.
+        while inbox.next_frame().unwrap().is_none() {
+            more(&mut inbox);
+        }
+    }
+}
+
+fn head_of(bytes: &[u8]) -> Header {
+    Frame::parse_head(bytes, limits::BODY_MAX).unwrap().unwrap().0.header
+}
+
+#[test]
 fn every_flipped_bit_of_a_head_is_seen() {
     let mut asks: Outbox<Vec<u8>> = Outbox::default();
     ask::get(&mut asks, 3, 1, 100, &[GetAsk::whole(index(3))]);

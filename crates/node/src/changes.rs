@@ -27,8 +27,19 @@ pub(crate) struct Changes {
 pub(crate) enum What {
     /// These blocks were put or deleted.
     Blocks(Run),
-    /// A record was bound, changed or removed; `freed`: what had the name before lost its blocks.
-    Name { name: Arc<str>, freed: bool },
+    /// What a name stands for has changed.
+    Name { name: Arc<str>, how: Renamed },
+}
+
+/// How what a name stands for has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renamed {
+    /// It stood for nothing, and now for a record.
+    Bound,
+    /// It stood for a record whose blocks it has lost, to another or to nothing.
+    Freed,
+    /// It stands for the same blocks as before.
+    Edited,
 }
 
 #[derive(Default)]
@@ -38,7 +49,8 @@ struct Ring {
     kept: VecDeque<What>,
     /// The newest change of each block: start to end (not included) and sequence.
     blocks: BTreeMap<u64, (u64, u64)>,
-    names: HashMap<Arc<str>, u64>,
+    /// The newest change of each name, and the newest that was no edit.
+    names: HashMap<Arc<str>, (u64, u64)>,
     watchers: Vec<(u64, Arc<dyn Fn() + Send + Sync>)>,
     limit: usize,
 }
@@ -65,10 +77,10 @@ impl Changes {
         }
     }
 
-    /// Says that a name was bound or removed.
-    pub(crate) fn name(&self, name: &str, freed: bool) {
+    /// Says that what a name stands for has changed.
+    pub(crate) fn name(&self, name: &str, how: Renamed) {
         if self.on.load(Ordering::SeqCst) {
-            self.add(What::Name { name: name.into(), freed });
+            self.add(What::Name { name: name.into(), how });
         }
     }
 
@@ -134,9 +146,9 @@ impl Changes {
         parts.map(|(at, (until, _))| run((*at).max(start), (*until).min(end))).collect()
     }
 
-    /// The newest kept change of a name, 0 if none.
-    pub(crate) fn newest_of_name(&self, name: &str) -> u64 {
-        self.ring.lock().names.get(name).copied().unwrap_or(0)
+    /// The newest kept change of a name, and the newest that was no edit; 0 if none.
+    pub(crate) fn newest_of_name(&self, name: &str) -> (u64, u64) {
+        self.ring.lock().names.get(name).copied().unwrap_or((0, 0))
     }
 
     fn add(&self, what: What) {
@@ -165,8 +177,12 @@ impl Ring {
                 self.cut_out(start, end);
                 self.blocks.insert(start, (end, self.head));
             }
-            What::Name { name, .. } => {
-                self.names.insert(Arc::clone(name), self.head);
+            What::Name { name, how } => {
+                let newest = self.names.entry(Arc::clone(name)).or_default();
+                newest.0 = self.head;
+                if *how != Renamed::Edited {
+                    newest.1 = self.head;
+                }
             }
         }
         self.kept.push_back(what);
@@ -184,7 +200,7 @@ impl Ring {
                 }
             }
             Some(What::Name { name, .. }) => {
-                if self.names.get(&name) == Some(&sequence) {
+                if self.names.get(&name).is_some_and(|newest| newest.0 == sequence) {
                     self.names.remove(&name);
                 }
             }
@@ -225,7 +241,7 @@ mod tests {
         for index in [5, 6, 5, 7] {
             changes.block(Index::new(index).unwrap());
         }
-        changes.name("a", false);
+        changes.name("a", Renamed::Bound);
         assert_eq!(changes.head(), 6);
         assert!(changes.reaches(3) && changes.reaches(6) && !changes.reaches(2) && !changes.reaches(7));
         assert_eq!((changes.newest_of(Index::new(5).unwrap()), changes.newest_of(Index::new(6).unwrap())), (4, 0));
@@ -234,6 +250,7 @@ mod tests {
         changes.run(&run(0, 10));
         assert_eq!(changes.newest_of(Index::new(5).unwrap()), 7);
         assert_eq!(changes.newer(&run(8, 20), 6), [run(8, 10)]);
-        assert_eq!((changes.newest_of_name("a"), changes.newest_of_name("b")), (6, 0));
+        changes.name("a", Renamed::Edited);
+        assert_eq!((changes.newest_of_name("a"), changes.newest_of_name("b")), ((8, 6), (0, 0)));
     }
 }

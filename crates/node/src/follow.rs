@@ -9,7 +9,7 @@
 //! - before a name is bound, those of its blocks are sent whose latest change is still to come, and it is bound only
 //!   if it is still the same record after they were read.
 
-use crate::changes::What;
+use crate::changes::{Renamed, What};
 use crate::grid::Grid;
 use crate::host::Host;
 use crate::owners::{bounds, run};
@@ -301,7 +301,7 @@ impl Stream {
                     self.read_blocks(wanted, host, wake);
                 }
                 None => {
-                    if self.is_current(&record) && self.grid.changes.newest_of_name(&record.info.name) <= sequence {
+                    if self.is_current(&record) {
                         self.send(Message::Bind(record, sequence), outbox, requests);
                     }
                 }
@@ -326,7 +326,7 @@ impl Stream {
                     Some(record) => {
                         let name = record.info.name.clone();
                         // One that has changed since is sent as a change: its blocks may not be there yet.
-                        let fresh = self.grid.changes.newest_of_name(&name) <= self.position;
+                        let fresh = self.grid.changes.newest_of_name(&name).1 <= self.position;
                         self.phase = Phase::Names(Some(name));
                         if fresh {
                             self.send(Message::Bind(record, self.position), outbox, requests);
@@ -374,8 +374,8 @@ impl Stream {
                     self.position = sequence;
                     return true;
                 }
-                Some(What::Name { name, freed }) => {
-                    self.name_changed(&name, freed, sequence);
+                Some(What::Name { name, how }) => {
+                    self.name_changed(&name, how, sequence);
                     self.position = sequence;
                     return true;
                 }
@@ -402,16 +402,23 @@ impl Stream {
         false
     }
 
-    fn name_changed(&mut self, name: &str, freed: bool, sequence: u64) {
-        let later = self.grid.changes.newest_of_name(name) > sequence;
-        match self.grid.find_record(name) {
-            Ok(record) if !later => {
+    fn name_changed(&mut self, name: &str, how: Renamed, sequence: u64) {
+        let (newest, moved) = self.grid.changes.newest_of_name(name);
+        let moved_later = moved > sequence;
+        if how == Renamed::Freed {
+            // Met again, once the name has changed once more, it would be a removal, and a follower that has what came
+            // after would lose that: a mark is due before anything else is sent.
+            self.unmarked = BLOCKS_A_MARK;
+        }
+        match (how, self.grid.find_record(name)) {
+            (Renamed::Freed, _) if moved_later => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
+            _ if moved_later => {}
+            (Renamed::Edited, _) if newest > sequence => {}
+            (_, Ok(record)) => {
                 let runs = record.info.extents.iter().flat_map(|run| self.grid.changes.newer(run, sequence)).collect();
                 self.steps.push_back(Step::Bind { record, sequence, runs });
             }
-            Err(_) if !later => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
-            _ if freed => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
-            _ => {}
+            (_, Err(_)) => self.steps.push_back(Step::Send(Message::Remove(name.to_owned()))),
         }
     }
 
@@ -510,7 +517,11 @@ impl Stream {
                 Fetched::Absent if matches!(read.reason, Reason::Range) => {}
                 Fetched::Absent => puts.push((PutAsk::delete(read.index), &[][..])),
                 // What cannot be read here may be whole at the follower: it is left as it is.
-                Fetched::Failed(_) | Fetched::NotNow => self.unreadable.push(read.index),
+                Fetched::Failed(_) | Fetched::NotNow => {
+                    if matches!(read.reason, Reason::Range) {
+                        self.unreadable.push(read.index);
+                    }
+                }
             }
         }
         if puts.is_empty() {
@@ -547,48 +558,49 @@ impl Stream {
                 ask::message(outbox, Op::RecordRemove, request, self.handle, &remove);
                 self.note(request, outbox.waiting() - before, Sent::Remove(remove.name));
             }
-            Message::Mark(swept) => self.send_marks(swept, outbox, requests),
+            Message::Mark(swept) => self.send_mark(swept, outbox, requests),
         }
     }
 
-    /// Says how far the stream has come; of a range in pieces around what could not be read.
-    fn send_marks(&mut self, swept: Option<(Index, Index)>, outbox: &mut Outbox<Payload>, requests: &mut u32) {
+    /// Says how far the stream has come.
+    fn send_mark(&mut self, swept: Option<(Index, Index)>, outbox: &mut Outbox<Payload>, requests: &mut u32) {
         let sequence = match self.phase {
             Phase::Live if self.steps.is_empty() => self.position,
             Phase::Live => self.marked,
             Phase::Sweep(_) | Phase::Names(_) => 0,
         };
+        let (epoch, head) = (self.grid.changes.epoch, self.grid.changes.head());
+        let unreadable = std::mem::take(&mut self.unreadable);
+        if let Some((from, to)) = swept
+            && !unreadable.is_empty()
+        {
+            // The follower keeps what it has in place of what cannot be read: the range is gone through again in pieces.
+            return self.go_around(from, to, unreadable);
+        }
         (self.marked, self.unmarked) = (sequence, 0);
         let held = self.grid.blocks.usage().blocks;
         let behind = if sequence == 0 { held.saturating_sub(self.sent_blocks) } else { 0 };
-        let mut unreadable = std::mem::take(&mut self.unreadable);
-        let mut ranges = Vec::new();
-        match swept {
-            None => ranges.push(None),
-            Some((mut from, to)) => {
-                unreadable.sort_unstable();
-                for gap in unreadable.iter().map(|gap| gap.get()) {
-                    if gap < from.get() || gap > to.get() {
-                        continue;
-                    }
-                    if from.get() < gap {
-                        ranges.push(Some((from, Index::new(gap - 1).expect("below an index"))));
-                    }
-                    match Index::new(gap + 1) {
-                        Some(next) => from = next,
-                        None => break,
-                    }
-                }
-                let open = unreadable.last() != Some(&to);
-                ranges.extend(open.then_some(Some((from, to))));
+        let request = next(requests);
+        ask::message(outbox, Op::Mark, request, self.handle, &Mark { epoch, sequence, head, swept, behind });
+        self.note(request, okapi_wire::HEADER_BYTES, Sent::Mark);
+    }
+
+    /// Puts the pieces of a range between blocks that cannot be read before all other steps.
+    fn go_around(&mut self, from: Index, to: Index, mut unreadable: Vec<Index>) {
+        unreadable.sort_unstable();
+        let mut end = to.get() + 1;
+        let mut piece = |start: u64, end: u64| {
+            if start < end {
+                let piece = run(start, end);
+                let (next, last) = (Some(piece.start), piece.last());
+                self.steps.push_front(Step::Range(Sweep { next, last, unmarked: piece.start }));
             }
+        };
+        for gap in unreadable.iter().rev().map(|gap| gap.get()) {
+            piece(gap + 1, end);
+            end = gap;
         }
-        let (epoch, head) = (self.grid.changes.epoch, self.grid.changes.head());
-        for swept in ranges {
-            let request = next(requests);
-            ask::message(outbox, Op::Mark, request, self.handle, &Mark { epoch, sequence, head, swept, behind });
-            self.note(request, okapi_wire::HEADER_BYTES, Sent::Mark);
-        }
+        piece(from.get(), end);
     }
 
     /// Whether an ask with this number waits for its answer here; takes the answer if so.
@@ -619,7 +631,7 @@ impl Stream {
                     Ok(()) => Ok(()),
                     // It has changed since, and what it is now is still to come.
                     Err(ask::ReplyError::Refused { .. })
-                        if !self.is_current(record) || self.grid.changes.newest_of_name(name) > *sequence =>
+                        if !self.is_current(record) || self.grid.changes.newest_of_name(name).0 > *sequence =>
                     {
                         Ok(())
                     }

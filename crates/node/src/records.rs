@@ -10,6 +10,7 @@
 //!
 //! Blocks left behind are deleted once the change is durable, and after them their mark: see [`Doom`].
 
+use crate::changes::Renamed;
 use crate::grid::Grid;
 use crate::names::{Entry, decode, encode_mark, encode_record};
 use crate::owners::{Owner, Owners, overlap, push_run, without};
@@ -298,7 +299,7 @@ impl Grid {
         left.iter().for_each(|run| records.owners.assign(run, Owner::Doomed));
         let name = info.name.clone();
         records.insert(Record { slot, info });
-        self.changes.name(&name, old.is_some());
+        self.tell_of_binding(&name, old.as_deref(), &left);
         let doom = mark.map(|mark| Doom { extents: left, mark, after: ticket });
         Ok(Changed { generation, hold: self.hold(ticket), doom })
     }
@@ -321,7 +322,7 @@ impl Grid {
         records.slots.remove(&old.slot);
         records.give_slot(old.slot);
         old.info.extents.iter().for_each(|run| records.owners.assign(run, Owner::Doomed));
-        self.changes.name(&ask.name, true);
+        self.changes.name(&ask.name, Renamed::Freed);
         let doom = mark.map(|mark| Doom { extents: old.info.extents.clone(), mark, after: ticket });
         Ok(Changed { generation: Generation::ABSENT, hold: self.hold(ticket), doom })
     }
@@ -339,9 +340,9 @@ impl Grid {
         info.generation = generation;
         records.names.remove(ask.from.as_str());
         // For a follower a rename is a removal, and the same blocks and a binding after it.
-        self.changes.name(&ask.from, true);
+        self.changes.name(&ask.from, Renamed::Freed);
         info.extents.iter().for_each(|run| self.changes.run(run));
-        self.changes.name(&ask.to, false);
+        self.changes.name(&ask.to, Renamed::Bound);
         records.insert(Record { slot: old.slot, info });
         Ok(Changed { generation, hold: self.hold(ticket), doom: None })
     }
@@ -361,10 +362,18 @@ impl Grid {
             let mut info = RecordInfo { blake3: [0; 32], ..records.in_slot(slot).info.clone() };
             let (generation, _) = self.write_name(slot, &encode_record(&info), true)?;
             info.generation = generation;
-            self.changes.name(&info.name, false);
+            self.changes.name(&info.name, Renamed::Edited);
             records.insert(Record { slot, info });
         }
         Ok(put())
+    }
+
+    /// Tells followers of a record just bound in place of `old`, of whose blocks it does not have `left`.
+    fn tell_of_binding(&self, name: &str, old: Option<&Record>, left: &[Run]) {
+        let Some(old) = old else { return self.changes.name(name, Renamed::Bound) };
+        // A follower may have to let go of the old record first, and loses with it the blocks the new one keeps.
+        without(&old.info.extents, left).iter().for_each(|run| self.changes.run(run));
+        self.changes.name(name, Renamed::Freed);
     }
 
     /// Deletes doomed blocks and then their mark. `stop` may leave it to the next start.

@@ -270,6 +270,7 @@ pub(crate) fn without(all: &[Span], taken: &[Span]) -> Vec<Span> {
 const _: () = assert!(INDEX_MAX < u64::MAX / 4, "spans are computed with without overflow");
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one span is what is meant")]
 mod tests {
     use super::*;
 

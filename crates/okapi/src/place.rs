@@ -141,8 +141,7 @@ impl fmt::Display for Place {
 fn split_node(text: &str) -> Result<(Option<String>, &str), String> {
     let skip = if text.starts_with("tcp://") {
         "tcp://".len()
-    } else if text.starts_with("unix:") {
-        let path = &text["unix:".len()..];
+    } else if let Some(path) = text.strip_prefix("unix:") {
         text.len() - path.trim_start_matches('/').len()
     } else if text.starts_with(['/', '.']) && text.contains("//") {
         1

@@ -68,8 +68,8 @@ impl Source {
 pub(crate) enum Sink<'a> {
     /// Standard output, a pipe or a file.
     Out(&'a mut dyn Write),
-    /// Standard output, a terminal: only text may go there.
-    Terminal(&'a mut dyn Write),
+    /// Standard output, a terminal: only text may go there. With the last byte written.
+    Terminal(&'a mut dyn Write, u8),
     /// A file, under another name until all is there.
     File(PartFile),
 }
@@ -82,7 +82,7 @@ impl<'a> Sink<'a> {
     pub(crate) fn open(output: Option<&Path>, default_name: &str, view: &'a mut View) -> Result<Self, Failure> {
         match output {
             Some(path) if path != Path::new("-") => PartFile::create(path, default_name).map(Self::File),
-            None if view.is_terminal() => Ok(Self::Terminal(view.bytes())),
+            None if view.is_terminal() => Ok(Self::Terminal(view.bytes(), b'\n')),
             _ => Ok(Self::Out(view.bytes())),
         }
     }
@@ -94,11 +94,12 @@ impl<'a> Sink<'a> {
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Out(out) => out.write_all(bytes).map_err(|error| Failure::io("standard output", &error)),
-            Self::Terminal(out) => {
+            Self::Terminal(out, last) => {
                 if looks_binary(bytes) {
                     let text = "that is binary and would upset the terminal; write it to a file with -o FILE, or insist with -o -";
                     return Err(Failure::of("binary", text));
                 }
+                *last = bytes.last().copied().unwrap_or(*last);
                 out.write_all(bytes).map_err(|error| Failure::io("standard output", &error))
             }
             Self::File(file) => file.take(bytes),
@@ -111,7 +112,14 @@ impl<'a> Sink<'a> {
     /// [`Failure`] if that fails.
     pub(crate) fn finish(self) -> Result<Option<PathBuf>, Failure> {
         match self {
-            Self::Out(out) | Self::Terminal(out) => {
+            Self::Terminal(out, last) => {
+                // The prompt that comes next wants a line of its own.
+                let end: &[u8] = if last == b'\n' { b"" } else { b"\n" };
+                let done = out.write_all(end).and_then(|()| out.flush());
+                done.map_err(|error| Failure::io("standard output", &error))?;
+                Ok(None)
+            }
+            Self::Out(out) => {
                 out.flush().map_err(|error| Failure::io("standard output", &error))?;
                 Ok(None)
             }
@@ -137,6 +145,7 @@ pub(crate) struct PartFile {
     part: PathBuf,
     path: PathBuf,
     stop: interrupt::Flag,
+    /// It has its name already.
     done: bool,
 }
 
@@ -144,16 +153,31 @@ impl PartFile {
     fn create(path: &Path, default_name: &str) -> Result<Self, Failure> {
         let name = Path::new(default_name).file_name().unwrap_or(default_name.as_ref());
         let path = if path.is_dir() { path.join(name) } else { path.to_owned() };
+        let stop = interrupt::watch()?;
+        let failure = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::not_found(format!("{}: its directory does not exist", path.display())),
+            _ => Failure::io(path.display(), &error),
+        };
+        // A link is followed, and what it leads to keeps its permissions.
+        let (path, before) = match path.canonicalize() {
+            Ok(real) => (real.clone(), Some(std::fs::metadata(&real).map_err(failure)?)),
+            Err(_) => (path.clone(), None),
+        };
+        if before.as_ref().is_some_and(|before| !before.is_file()) {
+            // A device or a fifo is written to, never replaced by a file.
+            let file = File::options().write(true).open(&path).map_err(failure)?;
+            return Ok(Self { file, part: path.clone(), path, stop, done: true });
+        }
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(path.file_name().ok_or_else(|| Failure::usage(format!("{}: that is no file", path.display())))?);
         hidden.push(format!(".part-{}", std::process::id()));
         let part = path.with_file_name(hidden);
-        let stop = interrupt::watch()?;
-        let file = File::create(&part).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::not_found(format!("{}: its directory does not exist", path.display())),
-            _ => Failure::io(path.display(), &error),
-        })?;
-        Ok(Self { file, part, path, stop, done: false })
+        let file = File::create(&part).map_err(failure)?;
+        let new = Self { file, part, path: path.clone(), stop, done: false };
+        if let Some(before) = before {
+            new.file.set_permissions(before.permissions()).map_err(failure)?;
+        }
+        Ok(new)
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -167,8 +191,10 @@ impl PartFile {
     }
 
     fn finish(mut self) -> Result<PathBuf, Failure> {
-        std::fs::rename(&self.part, &self.path).map_err(|error| Failure::io(self.path.display(), &error))?;
-        self.done = true;
+        if !self.done {
+            std::fs::rename(&self.part, &self.path).map_err(|error| Failure::io(self.path.display(), &error))?;
+            self.done = true;
+        }
         Ok(self.path.clone())
     }
 }
@@ -258,5 +284,25 @@ mod tests {
         assert_eq!(sink.finish().unwrap().unwrap(), dir.path().join("name"));
         assert_eq!(std::fs::read(dir.path().join("name")).unwrap(), b"abc");
         assert!(PartFile::create(&dir.path().join("no/such"), "x").is_err());
+    }
+
+    #[test]
+    fn what_is_there_stays_what_it_is() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(&real, &link).unwrap();
+        let mut sink = Sink::File(PartFile::create(&link, "x").unwrap());
+        sink.take(b"new").unwrap();
+        sink.finish().unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        let mut sink = Sink::File(PartFile::create(Path::new("/dev/null"), "x").unwrap());
+        sink.take(b"gone").unwrap();
+        sink.finish().unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 }

@@ -135,14 +135,14 @@ impl View {
     /// A bar that shows bytes going by: only on a terminal. `length` nothing: nobody knows how many will come.
     pub(crate) fn progress(&self, what: &str, length: Option<u64>) -> Progress {
         if self.quiet || self.json || !io::stderr().is_terminal() {
-            return Progress(ProgressBar::hidden());
+            return Progress::hidden();
         }
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(12));
         let template = match length {
             Some(_) => {
-                "{msg}  {bar:24.cyan/dim} {binary_bytes:>10} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
+                "{msg:.24}  {wide_bar:.cyan/dim}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}"
             }
-            None => "{msg}  {spinner} {binary_bytes:>10}  {binary_bytes_per_sec}  {elapsed}",
+            None => "{msg:.24}  {spinner}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}",
         };
         let style = ProgressStyle::with_template(template).expect("the template is ours").progress_chars("━━─");
         Progress(bar.with_style(style).with_message(shown(what)))
@@ -151,7 +151,7 @@ impl View {
     /// A line on a terminal that is written over and over.
     pub(crate) fn ticker(&self) -> Progress {
         if self.quiet || self.json || !io::stderr().is_terminal() {
-            return Progress(ProgressBar::hidden());
+            return Progress::hidden();
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(12));
         let style = ProgressStyle::with_template("{spinner} {msg}").expect("the template is ours");
@@ -164,6 +164,11 @@ impl View {
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
+    /// Nothing to see.
+    pub(crate) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// How far it has come.
     pub(crate) fn at(&self, bytes: u64) {
         self.0.set_position(bytes);

@@ -5,6 +5,7 @@
 //! so every put is as durable as it will ever be when it returns.
 
 mod arena;
+mod budget;
 mod class;
 mod grid;
 mod occupancy;
@@ -18,7 +19,7 @@ pub use arena::Slot;
 pub use shared::SharedMap;
 
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
-use arena::{Budget, NoRoom};
+use budget::{Budget, NoRoom};
 use grid::Grid;
 use okapi_base::{Generation, GridId, Ticket};
 use parking_lot::RwLock;

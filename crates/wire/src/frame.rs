@@ -142,6 +142,24 @@ impl Header {
         }
         Ok(header)
     }
+
+    /// The header that begins `bytes`, or nothing if more bytes are needed.
+    fn first(bytes: &[u8], body_max: u32) -> Result<Option<Self>, FrameError> {
+        match bytes.first_chunk::<HEADER_BYTES>() {
+            Some(head) => Self::decode(head, body_max).map(Some),
+            None => {
+                let known = bytes.len().min(MAGIC.len());
+                if bytes[..known] == MAGIC[..known] { Ok(None) } else { Err(FrameError::BadMagic) }
+            }
+        }
+    }
+
+    /// The descriptors behind this header in `bytes`, once both have met their checksum.
+    fn check<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], FrameError> {
+        let head = HEADER_BYTES + self.described();
+        let crc = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        if crc32c(&bytes[8..head]) == crc { Ok(&bytes[HEADER_BYTES..head]) } else { Err(FrameError::BadChecksum) }
+    }
 }
 
 /// Puts the checksum into the header at the start of `head`: the header and the descriptors (or, without
@@ -168,21 +186,28 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FrameError`]: the stream is beyond repair.
     pub fn parse(bytes: &'a [u8], body_max: u32) -> Result<Option<(Self, usize)>, FrameError> {
-        let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
-            let known = bytes.len().min(MAGIC.len());
-            return if bytes[..known] == MAGIC[..known] { Ok(None) } else { Err(FrameError::BadMagic) };
-        };
-        let header = Header::decode(head, body_max)?;
+        let Some(header) = Header::first(bytes, body_max)? else { return Ok(None) };
         let length = HEADER_BYTES + header.body as usize;
         if bytes.len() < length {
             return Ok(None);
         }
-        let (descriptors, payload) = bytes[HEADER_BYTES..length].split_at(header.described());
-        let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        if crc32c(&bytes[8..HEADER_BYTES + descriptors.len()]) != crc {
-            return Err(FrameError::BadChecksum);
+        let descriptors = header.check(bytes)?;
+        Ok(Some((Self { header, descriptors, payload: &bytes[HEADER_BYTES + descriptors.len()..length] }, length)))
+    }
+
+    /// The head of the frame that begins `bytes`, its payload left out, and how many bytes the head takes; nothing if
+    /// more bytes are needed. For frames whose payloads are worth taking one by one as they come.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the stream is beyond repair.
+    pub fn parse_head(bytes: &'a [u8], body_max: u32) -> Result<Option<(Self, usize)>, FrameError> {
+        let Some(header) = Header::first(bytes, body_max)? else { return Ok(None) };
+        let length = HEADER_BYTES + header.described();
+        if bytes.len() < length {
+            return Ok(None);
         }
-        Ok(Some((Self { header, descriptors, payload }, length)))
+        let descriptors = header.check(bytes)?;
+        Ok(Some((Self { header, descriptors, payload: &[] }, length)))
     }
 }
 

@@ -7,7 +7,6 @@ use crate::grid::{Grid, check_got};
 use crate::pool::Lease;
 use okapi_base::limits::DESCRIPTORS_MAX;
 use okapi_base::{Index, Slice};
-use okapi_grid::ask;
 use okapi_link::Backoff;
 use okapi_wire::message::RecordInfo;
 use okapi_wire::{GetAsk, Op, Status};
@@ -181,16 +180,27 @@ impl RecordReader {
         let size = u64::from(self.grid.block_size().bytes());
         slices(&self.extents, size, bytes, &mut self.asks);
         let (asks, buffer) = (&self.asks, &mut self.buffer);
-        let short = lease.reply(request, deadline, |frame| {
-            for (ask, (outcome, payload)) in asks.iter().zip(ask::outcomes(frame, Op::Get, asks.len())?) {
+        let before = buffer.len();
+        let mut short = None;
+        let read = lease.outcomes(
+            Some(request),
+            deadline,
+            |_| Some((Op::Get, asks.len())),
+            |_, number, outcome, payload| {
+                let ask = &asks[number];
                 check_got(ask, &outcome, payload)?;
                 if !outcome.status.is_ok() || payload.len() != ask.slice.length as usize {
-                    return Ok(Some((ask.index.unwrap_or_default(), outcome.status)));
+                    short = short.or(Some((ask.index.unwrap_or_default(), outcome.status)));
+                } else if short.is_none() {
+                    buffer.extend_from_slice(payload);
                 }
-                buffer.extend_from_slice(payload);
-            }
-            Ok(None)
-        })?;
+                Ok(())
+            },
+        );
+        if read.is_err() {
+            buffer.truncate(before);
+        }
+        read?;
         match short {
             None => Ok(()),
             Some((index, status)) => Err(missing(index, status)),

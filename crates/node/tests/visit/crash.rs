@@ -143,7 +143,7 @@ fn opened(writes: &[Write]) -> (Toy, Belief) {
 #[test]
 fn wherever_the_power_is_cut_records_are_whole_and_nothing_leaks() {
     let mut cuts = 0;
-    for seed in seeds(25) {
+    for seed in seeds(16) {
         let toy = Toy::default();
         let host = host(&toy);
         let mut conn = Conn::owner(&host);

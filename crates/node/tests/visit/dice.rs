@@ -20,10 +20,15 @@ impl Dice {
     }
 }
 
-/// The seeds of a test: those of `OKAPI_SEED`, or the first so many.
+/// How many times as many seeds as usual are wanted: `OKAPI_SEEDS`.
+fn factor() -> u64 {
+    std::env::var("OKAPI_SEEDS").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
+/// The seeds of a test: that of `OKAPI_SEED`, or the first so many.
 pub fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("OKAPI_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => vec![seed],
-        None => (0..count).collect(),
+        None => (0..count * factor()).collect(),
     }
 }

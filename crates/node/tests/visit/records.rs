@@ -223,12 +223,12 @@ fn a_bind_that_fails_changes_nothing_and_is_answered_when_durable() {
     }
     toy.0.lock().manual = true;
     let request = conn.next();
-    let bind = RecordBind { lease: 0, expect: None, record: new };
-    okapi_grid::ask::message(&mut conn.out, Op::RecordBind, request, grid, &bind);
-    // Deleting what it replaces waits for it too, and makes it durable itself if nobody else does.
-    host.settle();
+    let fresh = RecordBind { lease: 0, expect: None, record: RecordInfo { name: "s".into(), ..new } };
+    okapi_grid::ask::message(&mut conn.out, Op::RecordBind, request, grid, &fresh);
+    assert!(!conn.has_reply(request));
+    toy.commit();
     assert_eq!(conn.reply(request).status, Status::Ok);
-    assert_eq!(conn.read_record(grid, "r").unwrap().1, [5; 512]);
+    assert_eq!(conn.read_record(grid, "s").unwrap().1, [5; 512]);
 }
 
 #[test]

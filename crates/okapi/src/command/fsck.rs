@@ -47,7 +47,7 @@ fn by_ourselves(session: &Session) -> Result<VerifyReport, Failure> {
     session.view.aside("no node runs: opening the store");
     let mut node = node_settings(&settings)?;
     node.tcp.clear();
-    let node = Node::start(node).map_err(start_failure)?;
+    let node = Node::start(node).map_err(|error| start_failure(&error))?;
     let link = node.in_process().map_err(|error| Failure::io("the node just started", &error))?;
     let report = Client::over(link, Settings::default())?.verify()?;
     node.stop().map_err(|error| Failure::new(error.to_string()))?;

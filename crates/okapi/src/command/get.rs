@@ -7,10 +7,10 @@ use crate::session::{Session, block_failure};
 use crate::size::{Size, counted, lasted, rate};
 use crate::span::{ByteSpan, Indexes};
 use crate::transfer::{Sink, pump};
-use crate::view::{Tone, hex, shown};
+use crate::view::{Progress, Tone, hex, shown};
 use okapi_client::{GetAsk, Grid, Index, Slice, Status};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Bytes of blocks asked for at a time.
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
-        read(session, &self.what.thing()?, self.range, self.output)
+        read(session, &self.what.thing()?, self.range, self.output.as_deref())
     }
 }
 
@@ -56,9 +56,9 @@ pub(crate) fn read(
     session: &mut Session,
     thing: &Thing,
     range: Option<ByteSpan>,
-    output: Option<PathBuf>,
+    output: Option<&Path>,
 ) -> Result<(), Failure> {
-    let to_file = output.as_deref().is_some_and(|path| path.as_os_str() != "-");
+    let to_file = output.is_some_and(|path| path.as_os_str() != "-");
     let grid = session.grid()?;
     match thing {
         Thing::Blocks(indexes) if session.view.json && !to_file => json_blocks(session, &grid, *indexes, range),
@@ -75,7 +75,7 @@ fn read_record(
     grid: &Grid,
     name: &str,
     range: Option<ByteSpan>,
-    output: Option<PathBuf>,
+    output: Option<&Path>,
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let mut reader = grid.read(name)?;
@@ -88,8 +88,8 @@ fn read_record(
     let view = &mut session.view;
     // A bar would only be in the way of text that a person reads.
     let watched = output.is_some() || !view.is_terminal();
-    let progress = view.progress(name, watched.then_some(length));
-    let mut sink = Sink::open(output.as_deref(), name, view)?;
+    let progress = if watched { view.progress(name, Some(length)) } else { Progress::hidden() };
+    let mut sink = Sink::open(output, name, view)?;
     pump(&mut reader, name, &progress, |bytes| sink.take(bytes))?;
     let verified = reader.verify();
     if verified == Some(false) {
@@ -105,7 +105,7 @@ fn read_record(
         json["offset"] = range.start.into();
     }
     let note = match verified {
-        Some(_) => format!("blake3 {} verified", hex(&info.blake3[..6])),
+        Some(_) => format!("blake3 {} verified", hex(&info.blake3[..4])),
         None => String::new(),
     };
     report(session, name, path, Done { bytes: length, took: started.elapsed(), note, json })
@@ -148,14 +148,15 @@ fn read_blocks(
     grid: &Grid,
     indexes: Indexes,
     range: Option<ByteSpan>,
-    output: Option<PathBuf>,
+    output: Option<&Path>,
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let slice = slice(range)?;
     let name = indexes.to_string();
     let view = &mut session.view;
-    let progress = view.progress(&name, None);
-    let mut sink = Sink::open(output.as_deref(), &format!("block-{}", indexes.from), view)?;
+    let watched = output.is_some() || !view.is_terminal();
+    let progress = if watched { view.progress(&name, None) } else { Progress::hidden() };
+    let mut sink = Sink::open(output, &format!("block-{}", indexes.from), view)?;
     let (mut bytes, mut blocks) = (0u64, 0u64);
     each_block(grid, indexes, slice, |_, content| {
         bytes += content.len() as u64;

@@ -172,7 +172,7 @@ fn report_record(session: &mut Session, info: &RecordInfo, took: Duration) -> Re
         counted(blocks, "block"),
         lasted(took),
         rate(info.length, took),
-        view.paint(Tone::Faint, format_args!("blake3 {}", hex(&info.blake3[..6]))),
+        view.paint(Tone::Faint, format_args!("blake3 {}", hex(&info.blake3[..4]))),
     );
     view.report(line, &json)
 }

@@ -3,6 +3,7 @@
 use crate::cli;
 use crate::completion::Completer;
 use crate::failure::Failure;
+use crate::place::GridPlace;
 use crate::session::Session;
 use crate::settings::state_dir;
 use crate::view::Tone;
@@ -130,7 +131,8 @@ fn run_line(session: &mut Session, line: &str) -> Result<ControlFlow<()>, Failur
     match line.command {
         cli::LineCommand::Exit => return Ok(ControlFlow::Break(())),
         cli::LineCommand::Use { grid } => {
-            session.grid_at(&crate::place::GridPlace { node: None, grid: Some(grid.clone()) })?;
+            let opened = session.grid_at(&GridPlace { node: None, grid: Some(grid.clone()) });
+            opened.map_err(|failure| session.without_address(failure))?;
             session.global.grid = Some(grid);
         }
         cli::LineCommand::Data(command) => {

@@ -62,7 +62,7 @@ impl Args {
         let source = match (self.text, self.write) {
             (Some(text), _) => Source::Text(text),
             (None, Some(word)) => Source::from_word(&word),
-            (None, None) => return get::read(session, &thing, Some(range), self.output),
+            (None, None) => return get::read(session, &thing, Some(range), self.output.as_deref()),
         };
         put::write_at(session, &thing, range.from, &source, range.to.map(|to| to - range.from))
     }

@@ -45,7 +45,7 @@ impl Args {
         // Before anything else, so that no signal is lost while the stores open.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))?;
-        let node = Node::start(node_settings(&settings)?).map_err(start_failure)?;
+        let node = Node::start(node_settings(&settings)?).map_err(|error| start_failure(&error))?;
         tell(session, &settings, &node)?;
         signals.forever().next();
         session.view.aside("stopping; Ctrl-C again to end at once");
@@ -84,8 +84,8 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
 }
 
 /// Why a node did not start, for scripts too.
-pub(crate) fn start_failure(error: StartError) -> Failure {
-    let kind = match &error {
+pub(crate) fn start_failure(error: &StartError) -> Failure {
+    let kind = match error {
         StartError::Data(LockError::InUse { .. }) => "in-use",
         StartError::Data(_) => "data-directory",
         StartError::TcpBeyondLoopback { .. } | StartError::BudgetTooSmall { .. } => {
@@ -121,7 +121,7 @@ fn tell(session: &mut Session, settings: &Effective, node: &Node) -> Result<(), 
         lines.push(format!("  {}  {data}/token", faint("TCP token  ")));
     }
     lines.push(format!("  {}  {data}", faint("data in    ")));
-    let holds = format!("{}, {}", counted(opened.grids as u64, "grid"), counted(opened.records as u64, "record"));
+    let holds = format!("{}, {}", counted(opened.grids as u64, "grid"), counted(opened.records, "record"));
     lines.push(format!("  {}  {holds}", faint("it holds   ")));
     if opened.recovered > 0 {
         let left = counted(opened.recovered, "block");

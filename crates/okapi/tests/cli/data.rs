@@ -14,7 +14,7 @@ fn a_large_file_comes_back_whole_and_in_part() {
     let said = house.ok(&format!("put {file}"));
     assert!(said.starts_with("large.bin  64 MiB  1,024 blocks  "), "{said}");
     let hash = blake3::hash(&content).to_hex().to_string();
-    assert!(said.trim_end().ends_with(&format!("blake3 {}", &hash[..12])), "{said}");
+    assert!(said.trim_end().ends_with(&format!("blake3 {}", &hash[..8])), "{said}");
     let said = house.ok("get large.bin -o out.bin");
     assert!(said.starts_with("large.bin -> out.bin  64 MiB  ") && said.ends_with("verified\n"), "{said}");
     assert!(read(&house.path("out.bin")) == content);

@@ -142,5 +142,14 @@ fn two_grids_are_kept_alike() {
     let (status, rest, errors) = follower.end(Signal::INT);
     assert_eq!((status.code(), errors.as_str()), (Some(0), ""));
     assert!(rest.last().unwrap().starts_with("{\"stopped\":"), "{rest:?}");
+    // Begun again it goes on from there.
+    let mut command = house.command(["replicate", "main", &format!("{there}//main"), "-f"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let follower = Running::new(child);
+    house.ok("put -i4 --text four -q");
+    while house.run(&format!("get #4 -n {there}")).code != 0 {}
+    let (status, rest, errors) = follower.end(Signal::INT);
+    assert!(errors.starts_with("following main from where it was left; Ctrl-C stops\n"), "{errors}");
+    assert!(status.success() && rest[0].starts_with("stopped at change "), "{rest:?}");
     house.run("replicate main main").failed(2, "error: FROM and TO are the same grid\n");
 }

@@ -39,7 +39,12 @@ get never
     let ended = house.run_with(&["run", "-"], b"up\n");
     assert!(ended.code == 1 && ended.err.contains("unrecognized subcommand 'up'"), "{ended:?}");
     assert!(house.run_with(&["run", "-"], b"help\n").ok("help").contains("  put          Store a file"));
-    assert!(house.run_with(&["run", "-"], b"use nowhere\n").err.contains("there is no such grid"));
+    let ended = house.run_with(&["run", "-"], b"use nowhere\n");
+    ended.failed(
+        1,
+        "error: standard input:1: grid `nowhere`: opening it failed: there is no such grid, or it is private; \
+         see `okapi grid ls`, or give its token\n",
+    );
     house.run("run none.okapi").failed(3, "error: none.okapi: there is no such file\n");
     let ended = house.run_with(&["shell", "--json"], b"stat none\n");
     let error: Value = serde_json::from_str(&ended.err).unwrap();

@@ -10,6 +10,7 @@
 //! page goes back to be of any class; a class keeps one, so that a single block does not flap.
 #![allow(unsafe_code, reason = "slots are lent across threads by counts of their own, without a lock")]
 
+use super::budget::{Budget, NoRoom};
 use super::class::{CLASSES, Class};
 use super::region::Region;
 use okapi_base::map::{Place, SEGMENT_MAX, SEGMENT_MIN, SEGMENTS_MAX, SegmentAt};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Bytes of a unit: the smallest page.
 pub(super) const UNIT_BYTES: u32 = 64 << 10;
@@ -30,61 +31,6 @@ const SMALL_SEGMENTS: usize = 16;
 const LENDS_MAX: u32 = 1 << 30;
 
 const _: () = assert!(okapi_base::limits::BLOCK_SIZE_MAX <= UNIT_BYTES * RUN);
-
-/// What a whole store may hold, and holds.
-#[derive(Debug)]
-pub(super) struct Budget {
-    limit: u64,
-    held: AtomicU64,
-}
-
-impl Budget {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit, held: AtomicU64::new(0) }
-    }
-
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    pub(super) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    /// Takes `bytes` if they are left.
-    pub(super) fn take(&self, bytes: u64) -> Result<(), NoRoom> {
-        let taken = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(bytes).filter(|held| *held <= self.limit)
-        });
-        taken.map(drop).map_err(|_| NoRoom::Limit(self.limit))
-    }
-
-    pub(super) fn give(&self, bytes: u64) {
-        let held = self.held.fetch_sub(bytes, Ordering::Relaxed);
-        assert!(held >= bytes, "no more is given back than was taken");
-    }
-}
-
-/// Why there is no room.
-#[derive(Debug)]
-pub(super) enum NoRoom {
-    /// The store's limit in bytes.
-    Limit(u64),
-    /// The system gives no more.
-    System(std::io::Error),
-    /// All segment numbers are used up.
-    Numbers,
-}
-
-impl std::fmt::Display for NoRoom {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Limit(limit) => write!(f, "the memory store may hold {limit} bytes and does"),
-            Self::System(error) => write!(f, "the system gives the memory store no more memory ({error})"),
-            Self::Numbers => write!(f, "the grid has used all {SEGMENTS_MAX} segment numbers; start the node anew"),
-        }
-    }
-}
 
 /// A place in the arena, and the right to read it: nothing else is put there while anybody holds one.
 pub struct Slot {

@@ -6,7 +6,8 @@
 //! entry to entry without a lock misses none.
 #![allow(unsafe_code, reason = "the table lies in mapped memory, which is reached by a pointer")]
 
-use super::arena::{Budget, NoRoom, Slot};
+use super::arena::Slot;
+use super::budget::{Budget, NoRoom};
 use super::region::Region;
 use okapi_base::map::{self, ENTRY_BYTES, Entry, HEADER_BYTES, Header, Key};
 use okapi_base::{BlockSize, Generation, Index};
@@ -156,10 +157,15 @@ impl Table {
         if used <= self.entries() / 4 * 3 {
             return Ok(());
         }
-        let growth = if self.entries() < SMALL { GROWTH_SMALL } else { 2 };
         // Where deleted entries are most of it, a table of the same size will do.
-        let entries = if self.live < self.entries() / 3 { self.entries() } else { self.entries() * growth };
-        match self.moved(entries) {
+        let moved = if self.live < self.entries() / 3 {
+            self.moved(self.entries())
+        } else if self.entries() < SMALL {
+            self.moved(self.entries() * GROWTH_SMALL).or_else(|_| self.moved(self.entries() * 2))
+        } else {
+            self.moved(self.entries() * 2)
+        };
+        match moved {
             Ok(()) => Ok(()),
             // Searches get longer, but they end.
             Err(_) if used <= self.entries() / 16 * 15 => Ok(()),
