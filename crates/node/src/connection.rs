@@ -9,17 +9,18 @@ use crate::disk_workers::Job;
 use crate::mailbox::{Key, Mailbox};
 use crate::seam::{Hosting, Visiting};
 use crate::shared::{Seat, Shared};
-use okapi_base::limits::{BODY_MAX, DESCRIPTORS_MAX, FRAMES_IN_FLIGHT_MAX, IDLE_CONNECTION_MAX, REPLY_WINDOW};
-use okapi_base::{Slice, Ticket};
-use okapi_grid::{Answered, Backend, Inbox, Outbox, answer};
+use okapi_base::Ticket;
+use okapi_base::limits::{BODY_MAX, FRAMES_IN_FLIGHT_MAX, IDLE_CONNECTION_MAX, REPLY_WINDOW};
+use okapi_grid::{Answered, Inbox, Outbox, answer};
 use okapi_link::{Interest, Kind, Link};
 use okapi_store::Payload;
-use okapi_wire::{Frame, GetAsk, HEADER_BYTES, Header, Listed, Op, Outcome, Status, flags};
+use okapi_wire::{Header, Op, Status};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Bytes received from one connection before the others have their turn.
 const TURN_BYTES: usize = 1 << 20;
@@ -32,20 +33,15 @@ pub(crate) const FREE_BYTES: usize = 64 << 10;
 /// A connection with replies waiting has more only while so many times as much is free: however many never read,
 /// something is left for those who do.
 const REPLY_MODESTY: usize = 16;
-/// How long a connection may read nothing while others wait for the memory of its replies.
-const STALL: Duration = Duration::from_secs(3);
-/// Bytes a second a frame must come with at least, once the time for its first bytes is over.
-const SLOWEST: u64 = 16 << 10;
-/// Quiet time after which a connection gives its memory back.
-const QUIET: Duration = Duration::from_secs(5);
 /// Drives without a full link after which room to send is no longer listened for.
 const WRITABLE_DRIVES: u32 = 64;
-/// Room for a reply of an operation that says nothing of its length.
-const MESSAGE_ROOM: usize = 128 << 10;
-/// Room for a page of grids or records.
-const PAGE_ROOM: usize = 3 << 19;
 
 const _: () = assert!(size_of::<Connection<crate::Visitor>>() <= IDLE_CONNECTION_MAX);
+
+mod room;
+mod sweep;
+
+pub(crate) use sweep::Sweep;
 
 /// See the module's text.
 pub(crate) struct Connection<V> {
@@ -53,6 +49,8 @@ pub(crate) struct Connection<V> {
     inbox: Inbox,
     outbox: Outbox<Payload>,
     visitor: V,
+    /// The visitor has asked to be driven.
+    called: Arc<AtomicBool>,
     key: Key,
     mailbox: Arc<Mailbox>,
     _seat: Seat,
@@ -139,17 +137,6 @@ enum Need {
     Nothing,
 }
 
-/// What a look at a connection from time to time says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    /// Look again.
-    Warm,
-    /// Nothing to look after until something happens.
-    Cold,
-    /// It must be driven now.
-    Drive,
-}
-
 impl<V: Visiting> Connection<V> {
     pub(crate) fn new<H: Hosting<Visitor = V>>(
         link: Box<dyn Link>,
@@ -159,13 +146,20 @@ impl<V: Visiting> Connection<V> {
         shared: &Shared<H>,
         now: Instant,
     ) -> Self {
+        // However often the visitor calls before it is driven, one letter is enough.
+        let called = Arc::new(AtomicBool::new(false));
         let wake = {
-            let mailbox = mailbox.clone();
-            Arc::new(move || mailbox.drive(key))
+            let (mailbox, called) = (mailbox.clone(), called.clone());
+            Arc::new(move || {
+                if !called.swap(true, Ordering::SeqCst) {
+                    mailbox.drive(key);
+                }
+            })
         };
         let visitor = shared.host.visitor(link.facts(), wake);
         Self {
             visitor,
+            called,
             link,
             inbox: Inbox::new(BODY_MAX),
             outbox: Outbox::default(),
@@ -277,6 +271,7 @@ impl<V: Visiting> Connection<V> {
         let mut moved = 0;
         let mut turn = Turn::Rest;
         self.starved = false;
+        self.called.store(false, Ordering::SeqCst);
         let need = loop {
             let need = self.answer_frames(shared);
             if need == Need::Bytes && self.readable && !self.starved {
@@ -366,7 +361,7 @@ impl<V: Visiting> Connection<V> {
             }
             return None;
         }
-        let expected = reply_room(&frame, &mut self.visitor);
+        let expected = room::reply_room(&frame, &mut self.visitor);
         let waiting = self.outbox.waiting() + self.expected;
         self.reply_charge.settle(waiting);
         if waiting > 0 && waiting + expected > REPLY_WINDOW as usize {
@@ -383,8 +378,11 @@ impl<V: Visiting> Connection<V> {
         }
         let is_map = frame.header.op == Op::Map as u8;
         let at = self.sent + self.outbox.ready() as u64;
-        let answered =
-            if is_for_disks(&frame) { Answered::NotNow } else { answer(&frame, &mut self.visitor, &mut self.outbox) };
+        let answered = if room::is_for_disks(&frame) {
+            Answered::NotNow
+        } else {
+            answer(&frame, &mut self.visitor, &mut self.outbox)
+        };
         match answered {
             Answered::Yes if is_map => {
                 let fds = self.visitor.take_fds();
@@ -568,84 +566,10 @@ impl<V: Visiting> Connection<V> {
             self.ending = Ending::Now;
         }
     }
-
-    /// Looks at what time alone decides.
-    pub(crate) fn sweep<H: Hosting<Visitor = V>>(&mut self, shared: &Shared<H>, now: Instant) -> Sweep {
-        let patience = shared.patience;
-        let secs = patience.as_secs_f32();
-        if let Some(since) = self.clock.ending {
-            if now >= since + patience {
-                self.ending = Ending::Now;
-                return Sweep::Drive;
-            }
-            return Sweep::Warm;
-        }
-        if let Some((since, bytes)) = self.clock.partial
-            && self.inbox.is_partial()
-            && now >= since + patience + Duration::from_secs(bytes / SLOWEST)
-        {
-            let text = format!("part of a frame came and the rest did not within {secs} s");
-            self.end(Status::Failed, text);
-            return Sweep::Drive;
-        }
-        if !self.visitor.has_said_hello() && now >= self.clock.opened + patience {
-            self.end(Status::NoHello, format!("no hello came within {secs} s"));
-            return Sweep::Drive;
-        }
-        let stalled = !self.outbox.is_idle() && !self.writable && now >= self.clock.moved + patience.min(STALL);
-        if stalled && self.reply_charge.budget().anyone_waits() {
-            tracing::info!("{}: reads nothing while others wait for the memory; closed", self.link.facts().name);
-            self.ending = Ending::Now;
-            return Sweep::Drive;
-        }
-        if now < self.clock.moved + QUIET {
-            return Sweep::Warm;
-        }
-        self.inbox.relax();
-        self.outbox.relax();
-        self.settle();
-        self.inbox_charge.settle(self.inbox.memory());
-        let idle = self.inbox.memory() == 0 && self.outbox.waiting() == 0 && self.at_workers == 0;
-        if idle && self.visitor.has_said_hello() { Sweep::Cold } else { Sweep::Warm }
-    }
 }
 
 /// Writes the last frame of a connection.
 pub(crate) fn say_goodbye(outbox: &mut Outbox<Payload>, status: Status, text: &str) {
     let header = Header { status: status as u16, ..Header::ask(Op::Goodbye, 0, 0) };
     outbox.message(header, |body| body.extend_from_slice(text.as_bytes()));
-}
-
-/// Whether a frame is nothing for a reactor: details of a list may have to be read from the disk one by one.
-fn is_for_disks(frame: &Frame<'_>) -> bool {
-    frame.header.op == Op::List as u8 && frame.header.flags & flags::DETAIL != 0
-}
-
-/// Bytes the reply to a frame may have at most.
-fn reply_room<B: Backend>(frame: &Frame<'_>, backend: &mut B) -> usize {
-    let header = &frame.header;
-    let count = usize::from(header.count);
-    HEADER_BYTES
-        + match header.operation() {
-            Some(Op::Get) => {
-                let credit = header.credit.min(REPLY_WINDOW) as usize;
-                let described = count * Outcome::BYTES;
-                if credit <= described {
-                    return HEADER_BYTES + described;
-                }
-                let Ok(block) = backend.grid(header.grid) else { return HEADER_BYTES + described };
-                let (asks, _) = frame.descriptors.as_chunks::<{ GetAsk::BYTES }>();
-                let payloads = asks.iter().map(|ask| part_of(GetAsk::decode(ask).slice, block.bytes())).sum::<usize>();
-                described + payloads.min(credit)
-            }
-            Some(Op::Put) => count * Outcome::BYTES,
-            Some(Op::List | Op::Runs) => usize::from(DESCRIPTORS_MAX) * Listed::BYTES,
-            Some(Op::GridList | Op::RecordList) => PAGE_ROOM,
-            Some(Op::Ping) => header.body as usize,
-            _ => MESSAGE_ROOM,
-        }
-}
-
-fn part_of(slice: Slice, block: u32) -> usize {
-    slice.within(block).len()
 }

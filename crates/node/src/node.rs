@@ -102,7 +102,10 @@ impl Node {
         let host = Arc::new(host);
         let serving = Serving::start(&host, &settings, listeners).map_err(StartError::Threads)?;
         let mailboxes = serving.mailboxes.clone();
-        host.watch(Arc::new(move || mailboxes.iter().for_each(|mailbox| mailbox.durable_moved())));
+        let moved = move || mailboxes.iter().for_each(|mailbox| mailbox.durable_moved());
+        host.watch(Arc::new(moved.clone()));
+        // Whatever moved on before somebody watched.
+        moved();
         // Weak: the host must not keep alive what keeps the host alive.
         let shared = Arc::downgrade(&serving.shared);
         let threads = serving.mailboxes.len();

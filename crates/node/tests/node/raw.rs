@@ -9,27 +9,27 @@ use okapi_wire::{Frame, GetAsk, Hello, Op, PutAsk, Token};
 use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
 
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-pub struct Raw {
-    pub link: Box<dyn Link>,
-    pub inbox: Inbox,
-    pub outbox: Outbox<Vec<u8>>,
-    pub grid: u32,
+pub(crate) struct Raw {
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox<Vec<u8>>,
+    pub(crate) grid: u32,
 }
 
-pub fn settings(home: &tempfile::TempDir) -> NodeSettings {
+pub(crate) fn settings(home: &tempfile::TempDir) -> NodeSettings {
     let host = HostSettings::new(home.path().join("data"));
     NodeSettings { threads: 1, ..NodeSettings::new(host) }
 }
 
 impl Raw {
     /// Says hello and opens `grid`.
-    pub fn open(node: &Node, grid: &str) -> Self {
+    pub(crate) fn open(node: &Node, grid: &str) -> Self {
         Self::over(connect(&node.targets()[0]), grid)
     }
 
-    pub fn over(link: Box<dyn Link>, grid: &str) -> Self {
+    pub(crate) fn over(link: Box<dyn Link>, grid: &str) -> Self {
         let mut raw = Self { link, inbox: Inbox::new(1 << 30), outbox: Outbox::default(), grid: 0 };
         let hello = Hello { oldest: 1, newest: 1, limits: okapi_wire::Limits::default(), token: Token::NONE };
         ask::message(&mut raw.outbox, Op::Hello, 0, 0, &hello);
@@ -41,7 +41,7 @@ impl Raw {
     }
 
     /// Makes a grid, through the default one's connection.
-    pub fn create(node: &Node, name: &str, durability: Durability) {
+    pub(crate) fn create(node: &Node, name: &str, durability: Durability) {
         let mut raw = Self::open(node, "main");
         let (name, engine) = (name.to_owned(), String::new());
         let create = GridCreate { name, block_size: BlockSize::DEFAULT, durability, public: false, engine };
@@ -49,7 +49,7 @@ impl Raw {
         raw.next(|frame| ask::accept(frame, Op::GridCreate).expect("it is made"));
     }
 
-    pub fn get(&mut self, request: u32, indexes: impl Iterator<Item = u64>) {
+    pub(crate) fn get(&mut self, request: u32, indexes: impl Iterator<Item = u64>) {
         let mut asks = [GetAsk::whole(Index::new(0).expect("an index")); 1024];
         let mut count = 0;
         for (ask, index) in asks.iter_mut().zip(indexes) {
@@ -59,13 +59,13 @@ impl Raw {
         ask::get(&mut self.outbox, request, self.grid, u32::MAX, &asks[..count]);
     }
 
-    pub fn put(&mut self, request: u32, index: u64, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, request: u32, index: u64, bytes: &[u8]) {
         let ask = PutAsk::whole(Index::new(index).expect("an index"), bytes, crc32c(bytes));
         ask::put(&mut self.outbox, request, self.grid, 0, &[(ask, bytes)]);
     }
 
     /// Sends as much as fits now.
-    pub fn send_some(&mut self) {
+    pub(crate) fn send_some(&mut self) {
         let mut parts: [&[u8]; 16] = [&[]; 16];
         let count = self.outbox.fill(&mut parts);
         let mut slices = [IoSlice::new(&[]); 16];
@@ -81,11 +81,11 @@ impl Raw {
     }
 
     /// Hands over the next frame; panics at the end.
-    pub fn next<T>(&mut self, take: impl FnOnce(&Frame<'_>) -> T) -> T {
+    pub(crate) fn next<T>(&mut self, take: impl FnOnce(&Frame<'_>) -> T) -> T {
         self.next_or_end(take).expect("a frame and not the end")
     }
 
-    pub fn next_or_end<T>(&mut self, take: impl FnOnce(&Frame<'_>) -> T) -> Option<T> {
+    pub(crate) fn next_or_end<T>(&mut self, take: impl FnOnce(&Frame<'_>) -> T) -> Option<T> {
         loop {
             while !self.outbox.is_idle() {
                 let before = self.outbox.ready();
@@ -112,7 +112,7 @@ impl Raw {
     }
 
     /// Puts and waits for the acknowledgement.
-    pub fn put_now(&mut self, index: u64, bytes: &[u8]) {
+    pub(crate) fn put_now(&mut self, index: u64, bytes: &[u8]) {
         self.put(1, index, bytes);
         self.next(|frame| {
             let mut outcomes = ask::outcomes(frame, Op::Put, 1).expect("it is put");
@@ -121,7 +121,7 @@ impl Raw {
     }
 
     /// Gets one block.
-    pub fn get_now(&mut self, index: u64) -> Vec<u8> {
+    pub(crate) fn get_now(&mut self, index: u64) -> Vec<u8> {
         self.get(1, std::iter::once(index));
         self.next(|frame| {
             let mut outcomes = ask::outcomes(frame, Op::Get, 1).expect("an answer");
@@ -130,6 +130,6 @@ impl Raw {
     }
 }
 
-pub fn connect(target: &Target) -> Box<dyn Link> {
+pub(crate) fn connect(target: &Target) -> Box<dyn Link> {
     target.connect(SOON).expect("a connection")
 }
