@@ -649,6 +649,11 @@ const LIMIT: u64 = 256 << 20;
 engines! {
     memory, false, |_| Box::new(super::Memory::new(super::Settings { limit_bytes: super::LIMIT, shared: false }));
     shared_memory, false, |_| Box::new(super::Memory::new(super::Settings { limit_bytes: super::LIMIT, shared: true }));
+    log, true, |directory| {
+        let disk = std::sync::Arc::new(okapi_store::log::RealDisk::new(directory).expect("a directory"));
+        let key = okapi_seal::NodeKey::from_bytes([7; 32]);
+        Box::new(okapi_store::Log::open(disk, &key, okapi_store::log::Settings::default()).expect("a store").0)
+    };
     #[cfg(feature = "fjall")]
     fjall, true, |directory| {
         let key = okapi_seal::NodeKey::from_bytes([7; 32]);
