@@ -4,8 +4,11 @@ use crate::backend::{Backend, Control, Fetched, Reply, Stored};
 use crate::outbox::{Hold, Outbox, reply_header};
 use alloc::string::String;
 use alloc::vec::Vec;
-use okapi_base::{BlockSize, Ticket, crc32c, limits};
+use okapi_base::{BlockSize, Index, Ticket, crc32c, limits};
 use okapi_wire::{Frame, GetAsk, ListAsk, Listed, Op, Outcome, PutAsk, PutKind, Run, Status, flags};
+
+/// Blocks that a backend is told of before the first of them is got.
+const AHEAD: usize = 16;
 
 /// What became of an ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +64,11 @@ fn get<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payl
     let credit = ask.header.credit.min(limits::REPLY_WINDOW) as usize;
     let header = reply_header(&ask.header, Status::Ok);
     let mut draft = outbox.draft(header, ask.header.count, Outcome::BYTES);
-    for (number, bytes) in ask.descriptors.as_chunks::<{ GetAsk::BYTES }>().0.iter().enumerate() {
+    let asks = ask.descriptors.as_chunks::<{ GetAsk::BYTES }>().0;
+    for (number, bytes) in asks.iter().enumerate() {
+        if asks.len() > 1 && number % AHEAD == 0 {
+            prefetch(ask.header.grid, &asks[number..], backend);
+        }
         let wanted = GetAsk::decode(bytes);
         let outcome = match wanted.index {
             None => Outcome::bare(Status::BadIndex),
@@ -96,6 +103,17 @@ fn get<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payl
     }
     draft.finish(0);
     Answered::Yes
+}
+
+/// Tells the backend of the next few blocks.
+fn prefetch<B: Backend>(handle: u32, asks: &[[u8; GetAsk::BYTES]], backend: &mut B) {
+    let mut indexes = [Index::MIN; AHEAD];
+    let mut count = 0;
+    for index in asks.iter().take(AHEAD).filter_map(|bytes| GetAsk::decode(bytes).index) {
+        indexes[count] = index;
+        count += 1;
+    }
+    backend.prefetch(handle, &indexes[..count]);
 }
 
 fn put<B: Backend>(

@@ -21,6 +21,11 @@ pub trait Backend {
     /// A block.
     fn get(&mut self, handle: u32, index: Index) -> Fetched<Self::Payload>;
 
+    /// Says that these blocks are about to be got. Need not do anything.
+    fn prefetch(&mut self, handle: u32, indexes: &[Index]) {
+        let _ = (handle, indexes);
+    }
+
     /// Changes a block; `payload` has been checked against its checksum, the lengths against the block size.
     fn put(&mut self, handle: u32, ask: &PutAsk, payload: &[u8], flags: u16) -> Stored;
 

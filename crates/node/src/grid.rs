@@ -113,6 +113,11 @@ impl Grid {
         }
     }
 
+    /// Says that these blocks are about to be got.
+    pub(crate) fn prefetch(&self, indexes: &[Index]) {
+        self.blocks.prefetch(indexes);
+    }
+
     /// Changes a block for a visitor.
     pub(crate) fn put(&self, visitor: u64, ask: &PutAsk, payload: &[u8], put_flags: u16) -> Stored {
         let edit = match ask.kind {

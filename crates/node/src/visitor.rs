@@ -210,6 +210,12 @@ impl Backend for Visitor {
         }
     }
 
+    fn prefetch(&mut self, handle: u32, indexes: &[Index]) {
+        if let Ok(grid) = open(&self.grids, handle) {
+            grid.prefetch(indexes);
+        }
+    }
+
     fn put(&mut self, handle: u32, ask: &PutAsk, payload: &[u8], flags: u16) -> Stored {
         match open(&self.grids, handle) {
             Ok(grid) => grid.put(self.id, ask, payload, flags),

@@ -62,6 +62,12 @@ pub trait Blocks: Send + Sync {
     /// [`ReadError`] if it is there and cannot be read; other blocks are not touched by that.
     fn get(&self, index: Index, patience: Patience) -> Result<Got, ReadError>;
 
+    /// Says that these blocks are about to be got, one after the other, so that what lies in memory can be on its way
+    /// while the first of them is answered. Changes nothing, and may do nothing.
+    fn prefetch(&self, indexes: &[Index]) {
+        let _ = indexes;
+    }
+
     /// Changes a block. The change is seen by every later `get` when this returns, and durable when
     /// [`Engine::durable`] has reached the returned ticket.
     ///

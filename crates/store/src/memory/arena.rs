@@ -12,7 +12,7 @@
 
 use super::budget::{Budget, NoRoom};
 use super::class::{CLASSES, Class};
-use super::region::Region;
+use super::region::{Region, fetch_ahead};
 use okapi_base::map::{Place, SEGMENT_MAX, SEGMENT_MIN, SEGMENTS_MAX, SegmentAt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -51,6 +51,17 @@ impl Slot {
         let before = self.lends().fetch_add(1, Ordering::Relaxed);
         assert!(before < LENDS_MAX, "a slot is lent a billion times at once: lends are being leaked");
         Self { page: self.page, ordinal: self.ordinal, length: self.length }
+    }
+
+    /// Has the memory fetched that lending and reading it will touch first.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        fetch_ahead(self.lends());
+        let start = self.start().as_ptr();
+        // The processor sees by itself where longer payloads go on.
+        for line in 0..self.length.div_ceil(64).min(4) {
+            fetch_ahead(start.wrapping_add(line as usize * 64));
+        }
     }
 
     /// Where it lies, as shared maps say it.

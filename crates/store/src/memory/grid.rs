@@ -193,6 +193,19 @@ impl Blocks for Grid {
         })
     }
 
+    /// Entries first, then payloads: each is a wait for memory that the others' waits cover.
+    fn prefetch(&self, indexes: &[Index]) {
+        let state = self.state.read();
+        for index in indexes {
+            state.table.prefetch(*index);
+        }
+        for index in indexes {
+            if let Some(at) = state.table.find(*index) {
+                state.table.block(at).0.prefetch();
+            }
+        }
+    }
+
     fn put(&self, index: Index, change: &Change<'_>) -> Result<Placed, WriteError> {
         let capacity = self.shape.block_size.bytes();
         loop {

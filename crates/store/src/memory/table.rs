@@ -8,7 +8,7 @@
 
 use super::arena::Slot;
 use super::budget::{Budget, NoRoom};
-use super::region::Region;
+use super::region::{Region, fetch_ahead};
 use okapi_base::map::{self, ENTRY_BYTES, Entry, HEADER_BYTES, Header, Key};
 use okapi_base::{BlockSize, Generation, Index};
 use std::hash::{BuildHasher, RandomState};
@@ -94,6 +94,14 @@ impl Table {
                 _ => at = (at + 1) & (entries.len() - 1),
             }
         }
+    }
+
+    /// Has the memory fetched that finding a block will read.
+    #[inline]
+    pub(super) fn prefetch(&self, index: Index) {
+        let home = self.home(index);
+        fetch_ahead(&raw const self.cells.entries()[home]);
+        fetch_ahead(&raw const self.slots[home]);
     }
 
     /// The slot, the checksum and the generation of an entry.
