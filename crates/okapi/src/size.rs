@@ -52,7 +52,7 @@ impl fmt::Display for Size {
             return f.pad(&format!("{} B", self.0));
         };
         let unit = 1024u64.pow(power);
-        let text = if self.0 % unit == 0 {
+        let text = if self.0.is_multiple_of(unit) {
             format!("{} {letter}iB", self.0 / unit)
         } else {
             let value = self.0 as f64 / unit as f64;
@@ -72,7 +72,7 @@ impl fmt::Display for Count {
         let digits = self.0.to_string();
         let mut text = String::with_capacity(digits.len() * 4 / 3);
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
                 text.push(',');
             }
             text.push(digit);

@@ -61,6 +61,12 @@ impl House {
         })
     }
 
+    /// Runs the program again and again until it ends with this exit code.
+    pub(crate) fn until(&self, line: &str, code: i32) {
+        let reached = (0..5000).any(|_| self.run(line).code == code);
+        assert!(reached, "never: {line}");
+    }
+
     /// Runs the program, which must end well, and gives what it printed.
     pub(crate) fn ok(&self, line: &str) -> String {
         self.run(line).ok(line)

@@ -170,7 +170,7 @@ fn two_grids_are_kept_alike() {
     house.ok("put -i3 --text three -q");
     house.ok("del #1 -q");
     // Changes arrive in order, so once the last is there all are.
-    while house.run(&format!("get #1 -n {there}")).code != 3 {}
+    house.until(&format!("get #1 -n {there}"), 3);
     assert_eq!(house.ok(&format!("get #3 -n {there}")), "three");
     let (status, rest, errors) = follower.end(Signal::INT);
     assert_eq!((status.code(), errors.as_str()), (Some(0), ""));
@@ -180,7 +180,7 @@ fn two_grids_are_kept_alike() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let follower = Running::new(child);
     house.ok("put -i4 --text four -q");
-    while house.run(&format!("get #4 -n {there}")).code != 0 {}
+    house.until(&format!("get #4 -n {there}"), 0);
     let (status, rest, errors) = follower.end(Signal::INT);
     assert!(errors.starts_with("following main from where it was left; Ctrl-C stops\n"), "{errors}");
     assert!(status.success() && rest[0].starts_with("stopped at change "), "{rest:?}");
