@@ -13,7 +13,6 @@ use okapi_base::crc32c;
 use okapi_client::{
     BlockSize, Client, Durability, GetAsk, Grid, GridCreate, Index, Pipeline, PutAsk, Settings, Slice, Status, Target,
 };
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -38,17 +37,17 @@ struct Node {
 /// Starts `okapi up`, twice, with their data in `dir`.
 pub(crate) fn start(dir: &std::path::Path) -> Result<Box<dyn Contender>, Fault> {
     let program = std::env::current_exe()?.with_file_name("okapi");
-    let spinning = Node::start(&program, dir.join("spinning"), true)?;
-    let sleeping = Node::start(&program, dir.join("sleeping"), false)?;
+    let spinning = Node::start(&program, &dir.join("spinning"), true)?;
+    let sleeping = Node::start(&program, &dir.join("sleeping"), false)?;
     Ok(Box::new(Okapi { spinning, sleeping }))
 }
 
 impl Node {
-    fn start(program: &std::path::Path, data: PathBuf, spin: bool) -> Result<Self, Fault> {
+    fn start(program: &std::path::Path, data: &std::path::Path, spin: bool) -> Result<Self, Fault> {
         let port = server::free_port()?;
         let unix = Target::Unix(data.join("okapi.sock"));
         let mut command = Command::new(program);
-        command.arg("--data").arg(&data).args(["--quiet", "up", "--memory-max", "2G"]);
+        command.arg("--data").arg(data).args(["--quiet", "up", "--memory-max", "2G"]);
         command.args(["--tcp", &format!("127.0.0.1:{port}"), "--threads", "1"]);
         let mut settings = Settings::default();
         if !spin {
