@@ -4,9 +4,6 @@
 //! between a link and the block protocol's boxes. `disk_workers` wait for disks so that reactors need not, `budget`
 //! bounds the memory, `mailbox` is how threads talk to a reactor, `seam` what serving needs of answering.
 //!
-//! [`node`] is the whole: it locks its data, listens and stops. A `reactor` is a thread that moves the bytes of its
-//! connections (`connection`), within `budget`s; `disk_workers` wait for disks in its stead.
-//!
 //! [`host`] is what all connections share: engines, catalog, records, changes. [`visitor`] is one connection's view of
 //! it and answers what the other end asks. `grid` is one grid: its blocks, `records` (names and whose blocks are
 //! whose), `reservation` (blocks set aside), `changes` (for those who follow). `catalog` and `names` are the formats of

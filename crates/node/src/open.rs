@@ -1,12 +1,12 @@
 //! Opening a node's data directory: `node.key`, `token`, the directory `log` and, once a grid is in it, `fjall`.
 
 use crate::host::{Host, HostSettings, OpenError, Opened};
-use crate::stores::Stores;
+use crate::stores::{Opener, Stores};
 use okapi_seal::NodeKey;
 use okapi_seal::node_key::KeyError;
 use okapi_store::log::{Log, RealDisk};
 use okapi_store::memory::Memory;
-use okapi_store::{log, memory};
+use okapi_store::{fjall, log, memory};
 use okapi_wire::Token;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -39,9 +39,16 @@ impl Host {
             tracing::error!("found damaged at {}: {}", damage.place, damage.what);
         }
         let options = memory::Settings { limit_bytes: settings.memory_max, shared: settings.shared_maps };
-        let stores = Stores::new(Arc::new(log), Arc::new(Memory::new(options)), None);
+        let stores = Stores::new(Arc::new(log), Arc::new(Memory::new(options)), Some(fjall_opener(settings, &key)));
         Self::over(stores, token, settings)
     }
+}
+
+fn fjall_opener(settings: &HostSettings, key: &NodeKey) -> Opener {
+    let (directory, key) = (settings.data.join("fjall"), key.clone());
+    let options =
+        fjall::Settings { limit_bytes: settings.store_max, interval: settings.interval, ..fjall::Settings::default() };
+    Box::new(move || Ok(Arc::new(fjall::Fjall::open(&directory, &key, &options)?)))
 }
 
 /// The node's key; made when there is nothing yet that another key could have sealed.

@@ -310,22 +310,25 @@ fn a_data_directory_is_made_and_opened_again() {
     let first = {
         let (host, opened) = okapi_node::Host::open(&settings).unwrap();
         let host = std::sync::Arc::new(host);
-        let its = std::sync::Arc::clone(&host);
         let mut conn = Conn::owner(&host);
         let bell = std::sync::Arc::clone(&conn.bell);
-        its.watch(std::sync::Arc::new(move || bell.ring()));
+        host.watch(std::sync::Arc::new(move || bell.ring()));
         let main = conn.open("main");
         conn.write_record(main, "photo", &[9; 70_000], 1 << 16);
         conn.write_record(main, "photo", &content, 1 << 16);
         assert_eq!(conn.put(main, 0, 7, b"seven"), Status::Ok);
+        assert_eq!(conn.create("tree", 512, Durability::Always, false, "fjall").status, Status::Ok);
+        let tree = conn.open("tree");
+        conn.write_record(tree, "leaf", &[3; 700], 512);
         host.settle();
         host.close().unwrap();
         opened
     };
     let (host, opened) = okapi_node::Host::open(&settings).unwrap();
-    assert_eq!((opened.node, opened.token, opened.records), (first.node, first.token, 1));
+    assert_eq!((opened.node, opened.token, opened.records), (first.node, first.token, 2));
     let mut conn = Conn::owner(&std::sync::Arc::new(host));
-    let main = conn.open("main");
+    let (main, tree) = (conn.open("main"), conn.open("tree"));
+    assert_eq!(conn.read_record(tree, "leaf").unwrap().1, [3; 700]);
     assert_eq!(conn.read_record(main, "photo").unwrap().1, content);
     assert_eq!(conn.get(main, 7), (Status::Ok, b"seven".to_vec()));
     assert_eq!(conn.bare(Op::GridStat, main).message::<GridInfo>().blocks, 5);
