@@ -5,6 +5,7 @@ const UNSAFE_FILES: &[&str] = &[
     "bench/src/store/lmdb.rs",
     "crates/link/src/map.rs",
     "crates/link/src/map/copy.rs",
+    "crates/node/tests/allocations.rs",
     "crates/store/src/memory/arena.rs",
     "crates/store/src/memory/region.rs",
     "crates/store/src/memory/table.rs",
