@@ -1,6 +1,7 @@
 //! Answering one frame.
 
 use crate::backend::{Backend, Control, Fetched, Reply, Stored};
+use crate::inbox::Inbox;
 use crate::outbox::{Hold, Outbox, reply_header};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -103,6 +104,28 @@ fn get<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payl
     }
     draft.finish(0);
     Answered::Yes
+}
+
+/// Tells the backend of the blocks that the next few single gets in an inbox are about. To be called once for what one
+/// receive brought, and again after as many frames as it returns.
+pub fn look_ahead<B: Backend>(inbox: &Inbox, backend: &mut B) -> usize {
+    let mut indexes = [Index::MIN; AHEAD];
+    let (mut grid, mut count, mut frames) = (0, 0, 0);
+    for (header, descriptors) in inbox.unchecked().take(AHEAD) {
+        frames += 1;
+        if header.op != Op::Get as u8 || header.count != 1 || (count > 0 && header.grid != grid) {
+            continue;
+        }
+        let Some(bytes) = descriptors.first_chunk::<{ GetAsk::BYTES }>() else { continue };
+        if let Some(index) = GetAsk::decode(bytes).index {
+            (grid, indexes[count]) = (header.grid, index);
+            count += 1;
+        }
+    }
+    if count > 1 {
+        backend.prefetch(grid, &indexes[..count]);
+    }
+    frames
 }
 
 /// Tells the backend of the next few blocks.

@@ -1,7 +1,7 @@
 //! The receiving side of a connection.
 
 use alloc::vec::Vec;
-use okapi_wire::{Frame, FrameError, HEADER_BYTES};
+use okapi_wire::{Frame, FrameError, HEADER_BYTES, Header};
 
 /// Room a fresh inbox makes for the first bytes.
 const FIRST_ROOM: usize = 4 << 10;
@@ -130,6 +130,17 @@ impl Inbox {
         self.shown = length;
         self.rest -= length;
         Some(&self.buffer[self.start..self.start + length])
+    }
+
+    /// The frames that are here whole and not yet handed out, as they lie and unchecked: for guesses that may be wrong.
+    pub fn unchecked(&self) -> impl Iterator<Item = (Header, &[u8])> {
+        let mut rest = &self.buffer[self.start + self.shown..self.end];
+        core::iter::from_fn(move || {
+            let header = Header::decode(rest.first_chunk::<HEADER_BYTES>()?, self.body_max).ok()?;
+            let (frame, after) = rest.split_at_checked(HEADER_BYTES + header.body as usize)?;
+            rest = after;
+            Some((header, &frame[HEADER_BYTES..HEADER_BYTES + header.described()]))
+        })
     }
 
     /// Leaves the frame or head handed out last where it is: the next call hands it out again.

@@ -15,7 +15,7 @@ pub mod backend;
 pub mod inbox;
 pub mod outbox;
 
-pub use answer::{Answered, answer};
+pub use answer::{Answered, answer, look_ahead};
 pub use backend::{Backend, Control, Fetched, Reply, Stored};
 pub use inbox::Inbox;
 pub use outbox::{Draft, Hold, Outbox};

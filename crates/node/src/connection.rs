@@ -11,7 +11,7 @@ use crate::seam::{Hosting, Visiting};
 use crate::shared::{Seat, Shared};
 use okapi_base::Ticket;
 use okapi_base::limits::{BODY_MAX, FRAMES_IN_FLIGHT_MAX, IDLE_CONNECTION_MAX, REPLY_WINDOW};
-use okapi_grid::{Answered, Inbox, Outbox, answer};
+use okapi_grid::{Answered, Inbox, Outbox, answer, look_ahead};
 use okapi_link::{Interest, Kind, Link};
 use okapi_store::Payload;
 use okapi_wire::{Header, Op, Status};
@@ -329,7 +329,12 @@ impl<V: Visiting> Connection<V> {
     }
 
     fn answer_frames<H: Hosting<Visitor = V>>(&mut self, shared: &Shared<H>) -> Need {
+        let mut ahead = 0;
         while matches!(self.ending, Ending::No) {
+            if ahead == 0 {
+                ahead = look_ahead(&self.inbox, &mut self.visitor).max(1);
+            }
+            ahead -= 1;
             if self.outbox.held() + self.at_workers as usize >= FRAMES_IN_FLIGHT_MAX as usize {
                 return Need::Room;
             }

@@ -93,8 +93,8 @@ impl Op {
 
     /// The operation a number (without the reply bit) stands for.
     #[must_use]
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|op| *op as u8 == code)
+    pub const fn from_code(code: u8) -> Option<Self> {
+        if code < Self::REPLY { BY_CODE[code as usize] } else { None }
     }
 
     /// Bytes of one descriptor of an ask.
@@ -140,6 +140,17 @@ impl Op {
         )
     }
 }
+
+/// Operations by their numbers: frames are taken apart by the million.
+const BY_CODE: [Option<Op>; Op::REPLY as usize] = {
+    let mut table = [None; Op::REPLY as usize];
+    let mut at = 0;
+    while at < Op::ALL.len() {
+        table[Op::ALL[at] as usize] = Some(Op::ALL[at]);
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use okapi_link::Interest;
 use okapi_wire::PutAsk;
 use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Connection {
     pub(crate) fn flush(&mut self, deadline: &Deadline) -> Result<(), Fault> {
@@ -81,6 +81,20 @@ impl Connection {
             if !self.try_receive()? {
                 break;
             }
+        }
+        if self.spin.is_worth_it() {
+            let began = Instant::now();
+            while began.elapsed() < self.spin.most() {
+                match self.link.wait(Interest::Both, Some(Duration::ZERO)) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        self.spin.paid_off();
+                        return Ok(());
+                    }
+                    Err(error) => return Err(self.break_off(&error)),
+                }
+            }
+            self.spin.was_in_vain();
         }
         self.wait(Interest::Both, deadline).map(drop)
     }
