@@ -22,7 +22,7 @@ pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<(), String> {
     println!("Missing here: {list}. Installing from Debian: apt-get install {list}");
     let _ = apt(&["update"]);
     let mut words = vec!["install", "--yes", "--no-install-recommends"];
-    words.extend(&missing);
+    words.extend(list.split(' '));
     apt(&words).map_err(|why| format!("{why}; install {list} yourself and run this again"))
 }
 

@@ -10,10 +10,12 @@ mod source;
 mod suite;
 mod supply;
 mod tidy;
+mod tour;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
+cargo xtask tour [FILE]      builds okapi and shows it at work: a node, a file put, listed, sliced, got back, compared
 cargo xtask test             everything a change must pass: format, lints, house checks, all tests, doc tests
 cargo xtask check            only the house checks: layering, licences and sources, tidiness
 cargo xtask bench grid       Okapi beside redis and memcached   [--quick] [--only NAME] [--scenario WORD]
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["tour", rest @ ..] => tour::run(rest),
         ["test"] => suite::run(),
         ["check"] => check(),
         ["bench", what @ ("grid" | "store"), rest @ ..] => bench::run(what, rest),
