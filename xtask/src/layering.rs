@@ -24,10 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows beyond the design's, each with its reason. One that is no longer there must leave this list.
-const BEYOND: &[(&str, &str, &str)] = &[
-    ("okapi", "store", "in the manifest from the first day, before anything used it; drop it unless a use is shown"),
-    ("okapi", "wire", "in the manifest from the first day, before anything used it; drop it unless a use is shown"),
-];
+const BEYOND: &[(&str, &str, &str)] = &[];
 
 /// Not part of the product: they may know everything, and no crate may know them.
 const OUTSIDE: &[&str] = &["bench", "xtask"];
