@@ -188,28 +188,35 @@ impl Work {
         Ok(())
     }
 
+    /// Takes one answer.
+    fn answer(&self, lane: &mut Pipeline) -> Result<u64, Fault> {
+        let wanted = if self.deed == Deed::Get { self.size } else { 0 };
+        let mut good = true;
+        lane.wait_any(|_, outcome, payload| good &= outcome.status == Status::Ok && payload.len() == wanted)?;
+        if good { Ok(1) } else { Err("an answer is not what was asked for".into()) }
+    }
+
     /// Keeps every lane full until `end` and says how many frames were answered.
     fn pump(&mut self, lanes: &mut [Pipeline], end: Instant, latencies: &mut Latencies) -> Result<u64, Fault> {
         let (mut frames, mut last) = (0, Instant::now());
         let single = lanes.len() * self.depth * self.batch == 1;
-        let wanted = if self.deed == Deed::Get { self.size } else { 0 };
+        let (lanes_count, lanes_are_many) = (lanes.len(), lanes.len() > 1);
         while last < end {
-            for lane in lanes.iter_mut() {
-                // One frame at a time where order is everything, otherwise all that a full lane has.
-                let turn = if lanes_are_many(self.depth) { self.depth } else { 1 };
-                for _ in 0..turn {
-                    let mut good = true;
-                    lane.wait_any(|_, outcome, payload| {
-                        good &= outcome.status == Status::Ok && payload.len() == wanted;
-                    })?;
-                    if !good {
-                        return Err("an answer is not what was asked for".into());
-                    }
-                    frames += 1;
+            let mut idle = true;
+            for (at, lane) in lanes.iter_mut().enumerate() {
+                let mut answered = 0;
+                // With many lanes whoever has something is served, and one is waited for only if none has.
+                while if lanes_are_many { lane.is_ready()? } else { answered == 0 } {
+                    answered += self.answer(lane)?;
                 }
-                for _ in 0..turn {
+                if answered == 0 && at + 1 == lanes_count && idle {
+                    answered += self.answer(lane)?;
+                }
+                idle &= answered == 0;
+                for _ in 0..answered {
                     self.ask(lane)?;
                 }
+                frames += answered;
             }
             let now = Instant::now();
             if single {
@@ -219,11 +226,6 @@ impl Work {
         }
         Ok(frames)
     }
-}
-
-/// Whether lanes are so deep that a whole lane is answered and filled at a time.
-fn lanes_are_many(depth: usize) -> bool {
-    depth > 4
 }
 
 /// Gets through the shared map.

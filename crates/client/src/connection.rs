@@ -317,6 +317,12 @@ impl Connection {
         }
     }
 
+    /// Whether a reply is here, as far as can be told without waiting. Sends what is written first, waiting for room.
+    pub(crate) fn has_reply(&mut self, deadline: &Deadline) -> Result<bool, Fault> {
+        self.flush(deadline)?;
+        Ok(!self.aside.is_empty() || self.front()?.is_some() || (self.try_receive()? && self.front()?.is_some()))
+    }
+
     /// Waits for the reply to a get or put (`wanted`, or whichever comes first) and hands over its outcomes one by one,
     /// each as soon as its payload is there. `asked` says of a reply's number what was asked and of how many blocks.
     /// Says which reply it was. Fails for good in the midst of a reply: the rest of it cannot be told from what follows.

@@ -134,6 +134,19 @@ impl Pipeline {
         flushed.map_err(|fault| self.grid.block_error(okapi_base::Index::MIN, "sending", fault))
     }
 
+    /// Whether [`Pipeline::wait_any`] would find a whole answer without waiting: for those who drive many pipelines with
+    /// one thread. Sends whatever has been gathered.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn is_ready(&mut self) -> Result<bool, BlockError> {
+        if self.flying.is_empty() {
+            return Ok(false);
+        }
+        let ready = self.lease.has_reply(&self.grid.deadline());
+        ready.map_err(|fault| self.grid.block_error(okapi_base::Index::MIN, "an answer", fault))
+    }
+
     /// Waits for the answer to a frame and calls `each` for each of its descriptors, in order.
     ///
     /// # Errors

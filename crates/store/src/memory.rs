@@ -9,6 +9,7 @@ mod budget;
 mod class;
 mod grid;
 mod occupancy;
+mod past_cache;
 mod region;
 mod shared;
 mod table;

@@ -3,6 +3,7 @@
 use super::Core;
 use super::arena::{Arena, Slot};
 use super::occupancy::Occupancy;
+use super::past_cache;
 use super::shared::SharedMap;
 use super::table::Table;
 use crate::edit::{self, Plan};
@@ -111,7 +112,10 @@ impl Grid {
         let mut fresh = self.arena.fresh(length)?;
         let kept = old.map_or(&[][..], |old| old.slot.as_ref());
         let room = fresh.bytes();
-        edit::fill(edit, kept, room);
+        match *edit {
+            Edit::Whole { bytes, .. } => past_cache::copy(room, bytes),
+            _ => edit::fill(edit, kept, room),
+        }
         let crc = match *edit {
             Edit::Whole { crc, .. } => crc,
             Edit::Slice { .. } | Edit::Zeroes { .. } | Edit::Truncate { .. } => {
