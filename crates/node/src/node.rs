@@ -20,9 +20,6 @@ use std::thread::JoinHandle;
 
 /// The unix socket's file in the data directory.
 const SOCKET_FILE: &str = "okapi.sock";
-/// Who may connect to it.
-const SOCKET_MODE: u32 = 0o600;
-
 /// A running node. Dropped, it stops as [`Node::stop`] does, and only logs what goes wrong.
 pub struct Node {
     serving: Option<Serving<Host>>,
@@ -197,7 +194,7 @@ fn check(settings: &NodeSettings) -> Result<(), StartError> {
 fn listen(settings: &NodeSettings) -> Result<Vec<Listener>, StartError> {
     let default = settings.host.data.join(SOCKET_FILE);
     let path: &Path = settings.socket.as_deref().unwrap_or(&default);
-    let mut listeners = vec![Listener::Unix(UnixListen::bind(path, SOCKET_MODE)?)];
+    let mut listeners = vec![Listener::Unix(UnixListen::bind(path, settings.socket_mode)?)];
     for address in &settings.tcp {
         listeners.push(Listener::Tcp(TcpListen::bind(*address)?));
     }

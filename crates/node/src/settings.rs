@@ -27,6 +27,8 @@ pub const DISK_THREADS: usize = 4;
 pub struct NodeSettings {
     /// The path of its unix socket; none: `okapi.sock` in the data directory.
     pub socket: Option<PathBuf>,
+    /// Who may connect to the unix socket, as a file mode. Whoever is not the node's own user still needs a token.
+    pub socket_mode: u32,
     /// TCP addresses to listen on besides. Only those of this machine: there is no authenticated transport yet.
     pub tcp: Vec<SocketAddr>,
     /// Threads that serve connections; 0: half as many as there are processors.
@@ -55,6 +57,7 @@ impl NodeSettings {
     pub fn new(host: HostSettings) -> Self {
         Self {
             socket: None,
+            socket_mode: 0o600,
             tcp: Vec::new(),
             threads: 0,
             disk_threads: 0,

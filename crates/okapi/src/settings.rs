@@ -21,6 +21,13 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "OKAPI_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
+    /// Who may connect to the unix socket, as a file mode in octal digits, as chmod takes it
+    ///
+    /// Whoever is not the user that runs the node still needs a token; and the data directory is closed to others, so
+    /// a socket for them needs a place elsewhere (--socket).
+    #[arg(long, env = "OKAPI_SOCKET_MODE", value_name = "MODE", default_value = "600")]
+    pub socket_mode: FileMode,
+
     /// Also listen on TCP, at these addresses of this machine; port 0 takes any free port
     ///
     /// Only addresses of this machine alone (127.0.0.1, ::1): what goes over TCP is neither encrypted nor proven to
@@ -73,6 +80,22 @@ pub(crate) struct NodeArgs {
     /// It halves the time of a single get and costs a little processor time between busy moments.
     #[arg(long, env = "OKAPI_SPIN", value_name = "MICROSECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub spin: u64,
+}
+
+/// Permissions of a file, written in octal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileMode(pub u32);
+
+impl std::str::FromStr for FileMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if digits && mode <= 0o777 => Ok(Self(mode)),
+            _ => Err(format!("`{text}` is not a file mode; write 600, 660 or 666")),
+        }
+    }
 }
 
 /// The settings in force.
@@ -286,6 +309,16 @@ mod tests {
 
     fn wrong(file: &str) -> String {
         effective(&[], file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_socket_mode_is_octal() {
+        let mode = |text: &str| effective(&[&format!("--socket-mode={text}")], "").map(|all| all.node.socket_mode.0);
+        assert_eq!(mode("600").unwrap(), 0o600);
+        assert_eq!(effective(&[], "socket-mode = '0660'").unwrap().node.socket_mode.0, 0o660);
+        for wrong in ["999", "+66", "1777", "rw-", ""] {
+            assert!(wrong.parse::<FileMode>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

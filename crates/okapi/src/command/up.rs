@@ -45,6 +45,7 @@ impl Args {
         // Before anything else, so that no signal is lost while the stores open.
         let mut signals =
             Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))?;
+        allow_many_files();
         let node = Node::start(node_settings(&settings)?).map_err(|error| start_failure(&error))?;
         tell(session, &settings, &node)?;
         signals.forever().next();
@@ -56,6 +57,14 @@ impl Args {
         });
         node.stop().map_err(|error| Failure::new(error.to_string()))
     }
+}
+
+/// Lets this process have as many open files as it may: a connection is one, and so is each shared segment of memory.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, the node runs all the same: it turns away connections beyond its means.
+    let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
 }
 
 /// What a node with these settings is started with.
@@ -74,6 +83,7 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
     let bytes = |size: crate::size::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     Ok(NodeSettings {
         socket: Some(settings.socket()?),
+        socket_mode: node.socket_mode.0,
         tcp: node.tcp.clone(),
         threads: node.threads,
         spin: std::time::Duration::from_micros(node.spin),
