@@ -133,7 +133,23 @@ impl Running {
         (self.out.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_owned())
     }
 
-    fn errors(&mut self) -> String {
+    /// The next line on standard error; panics if it has ended.
+    pub(crate) fn error_line(&mut self) -> String {
+        let errors = self.child.stderr.as_mut().unwrap();
+        let mut line = Vec::new();
+        let mut byte = [0];
+        // Byte by byte: what comes after the line is left for the next reader.
+        loop {
+            std::io::Read::read_exact(errors, &mut byte).expect("a line");
+            if byte[0] == b'\n' {
+                return String::from_utf8(line).unwrap();
+            }
+            line.push(byte[0]);
+        }
+    }
+
+    /// What is left on standard error, up to its end.
+    pub(crate) fn errors(&mut self) -> String {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut text).unwrap();
         text
@@ -143,6 +159,31 @@ impl Running {
     pub(crate) fn target(&self, kind: &str) -> String {
         let line = self.said.iter().find(|line| line.contains(kind)).expect("it listens there");
         line.split_whitespace().last().unwrap().to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        peak(self.child.id())
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it has ended by itself, or by somebody else's hand.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Kills it, and it has no chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -164,6 +205,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The most memory a process that still runs has had so far, in bytes.
+pub(crate) fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it still runs");
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
 /// Bytes that look random and are the same every time.
