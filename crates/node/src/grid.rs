@@ -183,18 +183,31 @@ impl Grid {
         }
     }
 
-    /// Appends the occupied blocks from `from` on; whether there are more.
+    /// Appends the occupied blocks from `from` on; whether there are more. Doomed ones are as good as gone: whoever
+    /// compares must not take them for what is to stay.
     pub(crate) fn list(&self, from: Index, limit: usize, detail: bool, out: &mut Vec<Listed>) -> Result<bool, Status> {
-        let mut found = Vec::new();
-        self.blocks.list(from, limit, detail, &mut found).map_err(|error| read_status(&error))?;
-        let next = found.last().map_or(Some(from), |last| last.index.next());
-        out.extend(found.iter().map(|block| Listed {
-            index: block.index,
-            length: block.length,
-            crc: block.crc,
-            generation: block.generation,
-        }));
-        Ok(next.is_some_and(|next| self.blocks.next_occupied(next).is_some()))
+        let guarded = self.guarded.load(Ordering::SeqCst);
+        // Held while the blocks are listed, so that nothing listed is gone, and no longer doomed, when it is looked at.
+        let records = guarded.then(|| self.records.read()).filter(|records| records.owners.any_doomed());
+        let is_doomed = |index| records.as_ref().is_some_and(|its| its.owners.of(index) == Some(Owner::Doomed));
+        let (mut from, first, mut found) = (from, out.len(), Vec::new());
+        loop {
+            found.clear();
+            self.blocks.list(from, limit, detail, &mut found).map_err(|error| read_status(&error))?;
+            let next = found.last().map_or(Some(from), |last| last.index.next());
+            out.extend(found.iter().filter(|block| !is_doomed(block.index)).map(|block| Listed {
+                index: block.index,
+                length: block.length,
+                crc: block.crc,
+                generation: block.generation,
+            }));
+            let more = next.filter(|next| self.blocks.next_occupied(*next).is_some());
+            match more {
+                // A page says by its last block where the next one begins.
+                Some(next) if out.len() == first && !found.is_empty() => from = next,
+                more => return Ok(more.is_some()),
+            }
+        }
     }
 
     /// Appends the runs of occupied blocks from `from` on; whether there are more. A long run may come in pieces.
