@@ -165,7 +165,8 @@ impl<'a> Applier<'a> {
         }
         let puts: Vec<(PutAsk, &[u8])> =
             self.puts.iter().map(|(ask, range)| (*ask, &self.bytes[range.clone()])).collect();
-        put_all(self.to, &puts)?;
+        // Records that stood in the way have taken blocks with them: all is compared at the next mark.
+        self.sweeping |= put_all(self.to, &puts)? > 0;
         self.dirty = true;
         self.puts.clear();
         self.bytes.clear();

@@ -202,3 +202,19 @@ fn a_follower_ends_up_the_same_whoever_is_killed_meanwhile() {
     assert!(changes.load(Ordering::Relaxed) > 180, "there was much to follow");
     assert_eq!(house.run("fsck").code, 0);
 }
+
+/// Both nodes give their first record the same blocks. Blocks that do not fit into the one that is there still come.
+#[test]
+fn records_in_the_way_make_room() {
+    for (name, length) in [("same", 100), ("same", 200_000), ("other", 100), ("other", 200_000), ("other", 150_000)] {
+        let house = House::new();
+        let (source, target) = (house.up(&[]), house.up_in("other", &[]));
+        let (from, to) = (open(&source), open(&target));
+        from.write_record("same", "", None, &mut &[1; 150_000][..], &mut |_| ()).unwrap();
+        to.write_record(name, "", None, &mut &vec![2; length][..], &mut |_| ()).unwrap();
+        to.write_record("kept", "", None, &mut &[3; 1000][..], &mut |_| ()).unwrap();
+        from.write_record("kept", "", None, &mut &[3; 1000][..], &mut |_| ()).unwrap();
+        house.ok(&format!("replicate main {}//main -q", target.target("unix:")));
+        assert_same(&from, &to, &format!("{name}, {length} bytes"));
+    }
+}
