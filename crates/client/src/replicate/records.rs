@@ -5,8 +5,8 @@ use super::copy::{Mover, Patience, Report};
 use crate::fault::Fault;
 use crate::grid::Grid;
 use okapi_base::Index;
-use okapi_wire::{Run, Status};
 use okapi_wire::message::RecordInfo;
+use okapi_wire::{Run, Status};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -64,7 +64,8 @@ pub(super) fn settle_record(
     match bind(to, &record) {
         Ok(()) => report.bound += 1,
         // It changed at the source meanwhile, or this would have worked; it comes with the next pass.
-        Err(fault) if fault.status() == Some(Status::Absent) && from.find(&record.name)?.is_none() => {}
+        Err(fault)
+            if fault.status().is_some() && !from.find(&record.name)?.is_some_and(|now| is_same(&record, &now)) => {}
         Err(fault) => return Err(to.record_error(&record.name, "binding it", fault).into()),
     }
     Ok(())

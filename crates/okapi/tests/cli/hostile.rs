@@ -35,7 +35,8 @@ fn answers(socket: &mut UnixStream) -> Vec<(u8, Status, String)> {
     let mut answers = Vec::new();
     let mut rest = &bytes[..];
     while let Some((frame, length)) = Frame::parse(rest, 1 << 24).expect("whole frames") {
-        let text = if frame.header.status == 0 { String::new() } else { String::from_utf8_lossy(frame.descriptors).into() };
+        let text =
+            if frame.header.status == 0 { String::new() } else { String::from_utf8_lossy(frame.descriptors).into() };
         answers.push((frame.header.op, Status::from_code(frame.header.status), text));
         rest = &rest[length..];
     }

@@ -81,11 +81,8 @@ fn the_second_node_is_told_of_the_first_and_takes_nothing_from_it() {
     let node = house.up(&[]);
     house.ok("put -i1 --text first -q");
     let second = house.run("up");
-    let said = format!(
-        "error: data directory {} is in use by process {}, started ",
-        house.path("data").display(),
-        node.pid()
-    );
+    let said =
+        format!("error: data directory {} is in use by process {}, started ", house.path("data").display(), node.pid());
     assert!(second.code == 1 && second.err.starts_with(&said), "{second:?}");
     assert!(second.err.ends_with("okapi.sock; stop that node, or give this one another directory\n"), "{second:?}");
     let json: serde_json::Value = serde_json::from_str(&house.run("up --json").err).unwrap();

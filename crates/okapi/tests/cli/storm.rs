@@ -115,8 +115,7 @@ impl Writer<'_> {
         });
         for number in acknowledged {
             let (index, bytes) = &blocks[number];
-            *self.memory.blocks.get_mut(index).unwrap() =
-                Known { acknowledged: bytes.clone(), in_flight: None };
+            *self.memory.blocks.get_mut(index).unwrap() = Known { acknowledged: bytes.clone(), in_flight: None };
         }
         done.map_err(|error| assert!(error.fault().is_link(), "{error}")).is_ok()
     }
