@@ -33,6 +33,8 @@ pub(crate) struct Grid {
     pub(crate) bindings: AtomicU64,
     pub(crate) changes: Changes,
     dropped: AtomicBool,
+    /// The last put failed for want of room or of a working disk, and the log has been told.
+    failing: AtomicBool,
 }
 
 impl Grid {
@@ -56,6 +58,7 @@ impl Grid {
             bindings: AtomicU64::new(0),
             changes: Changes::new(epoch),
             dropped: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
         })
     }
 
@@ -154,6 +157,9 @@ impl Grid {
         match placed {
             Ok(Placed { generation, length, ticket }) => {
                 self.changes.block(index);
+                if self.failing.load(Ordering::Relaxed) {
+                    self.failing.store(false, Ordering::Relaxed);
+                }
                 let hold = if relaxed { None } else { self.hold(ticket) };
                 Stored { status: Status::Ok, generation, length, hold }
             }
@@ -161,7 +167,10 @@ impl Grid {
                 Stored { status: Status::Stale, generation: found, length, hold: None }
             }
             Err(error) => {
-                tracing::warn!(grid = %self.definition.name, "{error}");
+                // Once, and again after it went well: a full disk must not be filled with complaints of it.
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(grid = %self.definition.name, "{error}");
+                }
                 Stored::refused(write_status(&error))
             }
         }
