@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 /// A temporary home in which nothing of the machine's own settings is seen.
 pub(crate) struct House {
     dir: tempfile::TempDir,
+    data: &'static str,
 }
 
 /// How a run of the program ended.
@@ -20,7 +21,12 @@ pub(crate) struct Ended {
 
 impl House {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), data: "data" }
+    }
+
+    /// The same with another data directory.
+    pub(crate) fn with_data(self, data: &'static str) -> Self {
+        Self { data, ..self }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -37,7 +43,7 @@ impl House {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_okapi"));
         command.args(args).env_clear().current_dir(self.dir.path());
-        command.env("HOME", self.dir.path()).env("OKAPI_DATA", self.path("data"));
+        command.env("HOME", self.dir.path()).env("OKAPI_DATA", self.path(self.data));
         command
     }
 
@@ -80,7 +86,7 @@ impl House {
 
     /// A node with the data directory `data`.
     pub(crate) fn up(&self, more: &[&str]) -> Running {
-        self.up_in("data", more)
+        self.up_in(self.data, more)
     }
 
     pub(crate) fn up_in(&self, data: &str, more: &[&str]) -> Running {
@@ -219,6 +225,15 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// All files under a directory.
+pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 pub(crate) fn read(path: &Path) -> Vec<u8> {

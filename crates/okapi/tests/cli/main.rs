@@ -1,6 +1,6 @@
 //! The program as people and scripts see it: the built binary against real nodes in temporary directories.
 
-//mod damage;
+mod damage;
 mod data;
 mod dice;
 mod follow;
