@@ -237,3 +237,26 @@ fn files_are_their_owners_alone_and_hold_nothing_in_clear() {
         assert!(!bytes.windows(32).any(|window| window == content), "{} holds plain text", file.display());
     }
 }
+
+/// No node runs, and the last one ended in good order: verifying changes not a byte.
+#[test]
+fn verifying_leaves_the_files_alone() {
+    let house = filled();
+    let all =
+        || -> Vec<_> { walk(&house.path("data")).into_iter().map(|file| (fs::read(&file).unwrap(), file)).collect() };
+    let mut before = all();
+    for damaged in [false, true] {
+        if damaged {
+            flip(&segment(&house, 1), 2_000_000);
+            before = all();
+        }
+        let ended = house.run("fsck");
+        assert_eq!(ended.code, i32::from(damaged), "{ended:?}");
+        let text = String::from_utf8(ended.out).unwrap();
+        assert_eq!(text.contains("damaged  segment-0000000001+19"), damaged, "{text}");
+        let mut after = all();
+        before.sort();
+        after.sort();
+        assert!(before == after, "damaged: {damaged}");
+    }
+}
