@@ -22,6 +22,7 @@ impl Dice {
 }
 
 /// The seed of this run: `OKAPI_SEED`, or the time. It is printed, and so seen when a test fails.
+#[expect(clippy::print_stderr, reason = "the harness shows it when a test fails")]
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("OKAPI_SEED").ok().and_then(|seed| seed.parse().ok());
     let now = || std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").subsec_nanos().into();

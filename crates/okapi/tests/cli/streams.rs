@@ -23,6 +23,7 @@ fn fill(piece: &mut [u8], number: usize) {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "the harness shows it when asked to")]
 fn a_stream_is_never_held_in_memory() {
     let house = House::new();
     let budget = (BUDGET >> 20).to_string() + "M";
