@@ -33,6 +33,8 @@ pub(crate) struct Grid {
     pub(crate) bindings: AtomicU64,
     pub(crate) changes: Changes,
     dropped: AtomicBool,
+    /// The last put failed for want of room or of a working disk, and the log has been told.
+    failing: AtomicBool,
 }
 
 impl Grid {
@@ -56,6 +58,7 @@ impl Grid {
             bindings: AtomicU64::new(0),
             changes: Changes::new(epoch),
             dropped: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
         })
     }
 
@@ -154,6 +157,9 @@ impl Grid {
         match placed {
             Ok(Placed { generation, length, ticket }) => {
                 self.changes.block(index);
+                if self.failing.load(Ordering::Relaxed) {
+                    self.failing.store(false, Ordering::Relaxed);
+                }
                 let hold = if relaxed { None } else { self.hold(ticket) };
                 Stored { status: Status::Ok, generation, length, hold }
             }
@@ -161,7 +167,10 @@ impl Grid {
                 Stored { status: Status::Stale, generation: found, length, hold: None }
             }
             Err(error) => {
-                tracing::warn!(grid = %self.definition.name, "{error}");
+                // Once, and again after it went well: a full disk must not be filled with complaints of it.
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(grid = %self.definition.name, "{error}");
+                }
                 Stored::refused(write_status(&error))
             }
         }
@@ -183,18 +192,31 @@ impl Grid {
         }
     }
 
-    /// Appends the occupied blocks from `from` on; whether there are more.
+    /// Appends the occupied blocks from `from` on; whether there are more. Doomed ones are as good as gone: whoever
+    /// compares must not take them for what is to stay.
     pub(crate) fn list(&self, from: Index, limit: usize, detail: bool, out: &mut Vec<Listed>) -> Result<bool, Status> {
-        let mut found = Vec::new();
-        self.blocks.list(from, limit, detail, &mut found).map_err(|error| read_status(&error))?;
-        let next = found.last().map_or(Some(from), |last| last.index.next());
-        out.extend(found.iter().map(|block| Listed {
-            index: block.index,
-            length: block.length,
-            crc: block.crc,
-            generation: block.generation,
-        }));
-        Ok(next.is_some_and(|next| self.blocks.next_occupied(next).is_some()))
+        let guarded = self.guarded.load(Ordering::SeqCst);
+        // Held while the blocks are listed, so that nothing listed is gone, and no longer doomed, when it is looked at.
+        let records = guarded.then(|| self.records.read()).filter(|records| records.owners.any_doomed());
+        let is_doomed = |index| records.as_ref().is_some_and(|its| its.owners.of(index) == Some(Owner::Doomed));
+        let (mut from, first, mut found) = (from, out.len(), Vec::new());
+        loop {
+            found.clear();
+            self.blocks.list(from, limit, detail, &mut found).map_err(|error| read_status(&error))?;
+            let next = found.last().map_or(Some(from), |last| last.index.next());
+            out.extend(found.iter().filter(|block| !is_doomed(block.index)).map(|block| Listed {
+                index: block.index,
+                length: block.length,
+                crc: block.crc,
+                generation: block.generation,
+            }));
+            let more = next.filter(|next| self.blocks.next_occupied(*next).is_some());
+            match more {
+                // A page says by its last block where the next one begins.
+                Some(next) if out.len() == first && !found.is_empty() => from = next,
+                more => return Ok(more.is_some()),
+            }
+        }
     }
 
     /// Appends the runs of occupied blocks from `from` on; whether there are more. A long run may come in pieces.

@@ -54,7 +54,6 @@ fn fjall_opener(settings: &HostSettings, key: &NodeKey) -> Opener {
 /// The node's key; made when there is nothing yet that another key could have sealed.
 fn node_key(data: &Path) -> Result<NodeKey, OpenError> {
     let path = data.join("node.key");
-    let failed = |error: KeyError| OpenError::File { path: path.clone(), why: error.to_string() };
     match NodeKey::load(&path) {
         Err(KeyError::Missing { .. }) => {
             let log = data.join("log");
@@ -62,9 +61,9 @@ fn node_key(data: &Path) -> Result<NodeKey, OpenError> {
                 let why = format!("it is missing, and {} is sealed with it; put it back", log.display());
                 return Err(OpenError::File { path, why });
             }
-            NodeKey::create(&path).map_err(failed)
+            Ok(NodeKey::create(&path)?)
         }
-        loaded => loaded.map_err(failed),
+        loaded => Ok(loaded?),
     }
 }
 

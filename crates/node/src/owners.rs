@@ -28,11 +28,13 @@ pub(crate) struct Owners {
     owned: BTreeMap<u64, (u64, Owner)>,
     /// What is owned by nobody from [`RESERVED_FROM`] on: start to end (not included).
     free: BTreeMap<u64, u64>,
+    /// How many blocks are doomed.
+    doomed: u64,
 }
 
 impl Default for Owners {
     fn default() -> Self {
-        Self { owned: BTreeMap::new(), free: BTreeMap::from([(RESERVED_FROM, INDEX_MAX + 1)]) }
+        Self { owned: BTreeMap::new(), free: BTreeMap::from([(RESERVED_FROM, INDEX_MAX + 1)]), doomed: 0 }
     }
 }
 
@@ -91,6 +93,11 @@ impl Owners {
         self.owned.is_empty()
     }
 
+    /// Whether any block is doomed.
+    pub(crate) fn any_doomed(&self) -> bool {
+        self.doomed > 0
+    }
+
     /// The owner of a block.
     pub(crate) fn of(&self, index: Index) -> Option<Owner> {
         let (_, (end, owner)) = self.owned.range(..=index.get()).next_back()?;
@@ -125,6 +132,7 @@ impl Owners {
         self.cut_out(what);
         let (start, end) = bounds(what);
         self.owned.insert(start, (end, owner));
+        self.doomed += if owner == Owner::Doomed { end - start } else { 0 };
         self.shrink_free(start, end);
     }
 
@@ -167,12 +175,14 @@ impl Owners {
             && until > start
         {
             self.owned.insert(at, (start, owner));
+            self.doomed -= if owner == Owner::Doomed { until.min(end) - start } else { 0 };
             if until > end {
                 self.owned.insert(end, (until, owner));
             }
         }
         while let Some((at, (until, owner))) = self.owned.range(start..end).next().map(|(at, value)| (*at, *value)) {
             self.owned.remove(&at);
+            self.doomed -= if owner == Owner::Doomed { until.min(end) - at } else { 0 };
             if until > end {
                 self.owned.insert(end, (until, owner));
             }
@@ -219,7 +229,11 @@ mod tests {
             for _ in 0..60 {
                 let start = AROUND.start + roll(model.len() as u64 - 30);
                 let what = run(start, start + 1 + roll(30));
-                let owner = (roll(3) > 0).then(|| Owner::Record(roll(4)));
+                let owner = match roll(6) {
+                    0..2 => None,
+                    2 => Some(Owner::Doomed),
+                    _ => Some(Owner::Record(roll(4))),
+                };
                 match owner {
                     Some(owner) => owners.assign(&what, owner),
                     None => owners.release(&what),
@@ -231,6 +245,8 @@ mod tests {
                     let free = owners.free.range(..=index).next_back().is_some_and(|(_, end)| *end > index);
                     assert_eq!(free, expected.is_none() && index >= RESERVED_FROM, "seed {seed}, block {index}");
                 }
+                let doomed = model.iter().filter(|owner| **owner == Some(Owner::Doomed)).count();
+                assert_eq!(owners.doomed, doomed as u64, "seed {seed}");
                 let all = run(AROUND.start, AROUND.end);
                 let mut parts = owners.parts(&all).into_iter();
                 let (mut part, mut owner) = parts.next().unwrap();

@@ -1,13 +1,15 @@
 //! Making one grid like another, once.
 
-use super::records::settle_records;
+use super::records::{remove_owners, settle_records};
 use super::{ReplicateError, check};
+use crate::connection::Deadline;
 use crate::fault::Fault;
 use crate::grid::Grid;
 use okapi_base::Index;
 use okapi_wire::{GetAsk, Listed, Outcome, PutAsk, Status, flags};
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Blocks moved in one go.
 const BATCH: usize = 256;
@@ -15,6 +17,9 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 /// Times it begins again without having got any further.
 const VAIN_MAX: u32 = 3;
+/// How long to wait at first, and at most, before a destination is asked again that is busy with these very blocks.
+const BUSY_FIRST: Duration = Duration::from_millis(1);
+const BUSY_CAP: Duration = Duration::from_millis(200);
 /// Passes over a source whose records change all the time.
 const PASSES_MAX: u32 = 4;
 
@@ -216,7 +221,7 @@ impl<'a> Mover<'a> {
             return Err(self.from.block_error(index, "copying it", Fault::refused(status)).into());
         }
         let puts: Vec<(PutAsk, &[u8])> = blocks.iter().map(|(ask, range)| (*ask, &bytes[range.clone()])).collect();
-        put_all(self.to, &puts)?;
+        report.removed += put_all(self.to, &puts)?;
         report.moved += puts.len() as u64;
         report.moved_bytes += bytes.len() as u64;
         self.asks.clear();
@@ -230,7 +235,7 @@ impl<'a> Mover<'a> {
             match outcome.status {
                 Status::Ok => report.deleted += 1,
                 // It goes with its record, if that is gone at the source.
-                Status::Absent | Status::InRecord => {}
+                Status::Absent | Status::InRecord | Status::Busy => {}
                 status => return Err(self.to.block_error(ask.index, "deleting it", Fault::refused(status)).into()),
             }
         }
@@ -256,7 +261,7 @@ pub(super) fn delete_others(to: &Grid, first: Index, last: Index, came: &BTreeSe
             deletes.clear();
         }
     }
-    put_all(to, &deletes)
+    put_all(to, &deletes).map(drop)
 }
 
 fn put_some(to: &Grid, puts: &[(PutAsk, &[u8])], put_flags: u16) -> Result<Vec<Outcome>, ReplicateError> {
@@ -268,23 +273,74 @@ fn put_some(to: &Grid, puts: &[(PutAsk, &[u8])], put_flags: u16) -> Result<Vec<O
 }
 
 /// Puts blocks at the destination, those of its records too: a sync makes them durable. Deletes of absent blocks are
-/// done already.
-pub(super) fn put_all(to: &Grid, puts: &[(PutAsk, &[u8])]) -> Result<(), ReplicateError> {
+/// done already. A record of the destination that a block does not fit into is not what the source has there: it is
+/// removed, and how many were is returned; their blocks and names are then missing until the next pass.
+pub(super) fn put_all(to: &Grid, puts: &[(PutAsk, &[u8])]) -> Result<u64, ReplicateError> {
+    let mut removed = 0;
+    let mut patience = Patience::new(to);
+    let mut puts: Vec<(PutAsk, &[u8])> = puts.to_vec();
+    loop {
+        let refused = put_once(to, &puts)?;
+        let Some((&index, &status)) = refused.first_key_value() else { return Ok(removed) };
+        let in_the_way: BTreeSet<Index> =
+            refused.iter().filter(|(_, status)| **status == Status::InRecord).map(|(index, _)| *index).collect();
+        let cleared = if in_the_way.is_empty() { 0 } else { remove_owners(to, &in_the_way)? };
+        removed += cleared;
+        if cleared == 0 && !patience.wait() {
+            return Err(to.block_error(index, "copying it", Fault::refused(status)).into());
+        }
+        // Of a block that was put several times only the last counts.
+        let mut last: BTreeMap<Index, (PutAsk, &[u8])> = BTreeMap::new();
+        last.extend(puts.iter().filter(|put| refused.contains_key(&put.0.index)).map(|put| (put.0.index, *put)));
+        puts = last.into_values().collect();
+    }
+}
+
+/// Puts blocks, and says which could not be put now and why.
+fn put_once(to: &Grid, puts: &[(PutAsk, &[u8])]) -> Result<BTreeMap<Index, Status>, ReplicateError> {
     let mut again: Vec<(PutAsk, &[u8])> = Vec::new();
+    let mut refused = BTreeMap::new();
     for (put, outcome) in puts.iter().zip(put_some(to, puts, flags::RELAXED)?) {
         match outcome.status {
             Status::Ok => {}
-            Status::Absent if put.1.is_empty() => {}
-            // Deleting a block of a record would damage it: it goes when its record does.
-            Status::InRecord if put.1.is_empty() => {}
+            // A block of a record goes when its record does: deleting it would damage that.
+            Status::Absent | Status::InRecord | Status::Busy if put.1.is_empty() => {}
             Status::InRecord => again.push(*put),
+            // A record that had it has just been removed, and the block is on its way out.
+            Status::Busy => drop(refused.insert(put.0.index, Status::Busy)),
             status => return Err(to.block_error(put.0.index, "copying it", Fault::refused(status)).into()),
         }
     }
     for (put, outcome) in again.iter().zip(put_some(to, &again, flags::RELAXED | flags::RECORD)?) {
-        if !outcome.status.is_ok() {
-            return Err(to.block_error(put.0.index, "copying it", Fault::refused(outcome.status)).into());
+        match outcome.status {
+            Status::Ok => {}
+            status @ (Status::InRecord | Status::NoReservation | Status::Busy) => {
+                refused.insert(put.0.index, status);
+            }
+            status => return Err(to.block_error(put.0.index, "copying it", Fault::refused(status)).into()),
         }
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// Waits for what the destination is about to finish: longer each time, and not for ever.
+pub(super) struct Patience {
+    deadline: Deadline,
+    delay: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(to: &Grid) -> Self {
+        Self { deadline: to.deadline(), delay: BUSY_FIRST }
+    }
+
+    /// False once it has been long enough.
+    pub(super) fn wait(&mut self) -> bool {
+        if self.deadline.is_over() {
+            return false;
+        }
+        std::thread::sleep(self.delay);
+        self.delay = (self.delay * 2).min(BUSY_CAP);
+        true
+    }
 }

@@ -165,7 +165,8 @@ impl<'a> Applier<'a> {
         }
         let puts: Vec<(PutAsk, &[u8])> =
             self.puts.iter().map(|(ask, range)| (*ask, &self.bytes[range.clone()])).collect();
-        put_all(self.to, &puts)?;
+        // Records that stood in the way have taken blocks with them: all is compared at the next mark.
+        self.sweeping |= put_all(self.to, &puts)? > 0;
         self.dirty = true;
         self.puts.clear();
         self.bytes.clear();
@@ -187,8 +188,10 @@ impl<'a> Applier<'a> {
 
     fn mark(&mut self, mark: Mark) -> Result<(), ReplicateError> {
         self.apply()?;
+        // Ranges are also swept while following, after a removal; only a mark without a sequence says that it is all.
+        self.sweeping |= mark.sequence == 0;
         if let Some((first, last)) = mark.swept {
-            (self.sweeping, self.dirty) = (true, true);
+            self.dirty = true;
             // If not all that came is remembered, the comparison at the end of the sweep finds what must go.
             if self.came.len() < UNMARKED_MAX {
                 delete_others(self.to, first, last, &self.came)?;

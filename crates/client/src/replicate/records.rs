@@ -1,12 +1,14 @@
 //! Making the records of one grid like those of another, once the blocks are there.
 
 use super::ReplicateError;
-use super::copy::{Mover, Report};
+use super::copy::{Mover, Patience, Report};
+use crate::fault::Fault;
 use crate::grid::Grid;
 use okapi_base::Index;
-use okapi_wire::Status;
 use okapi_wire::message::RecordInfo;
+use okapi_wire::{Run, Status};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// Removes the records that the source no longer has, and binds those that are missing or differ.
 pub(super) fn settle_records(from: &Grid, to: &Grid, report: &mut Report) -> Result<(), ReplicateError> {
@@ -42,7 +44,7 @@ pub(super) fn settle_record(
         return Ok(());
     }
     let record = RecordInfo { generation: okapi_base::Generation::ABSENT, ..record.clone() };
-    let fault = match to.bind(&record) {
+    let fault = match bind(to, &record) {
         Ok(()) => {
             report.bound += 1;
             return Ok(());
@@ -59,13 +61,38 @@ pub(super) fn settle_record(
         (0..run.count).map(move |by| start.plus(by).expect("a run ends within the grid"))
     });
     Mover::new(from, to).move_all(indexes, report)?;
-    match to.bind(&record) {
+    match bind(to, &record) {
         Ok(()) => report.bound += 1,
         // It changed at the source meanwhile, or this would have worked; it comes with the next pass.
-        Err(fault) if fault.status() == Some(Status::Absent) && from.find(&record.name)?.is_none() => {}
+        Err(fault)
+            if fault.status().is_some() && !from.find(&record.name)?.is_some_and(|now| is_same(&record, &now)) => {}
         Err(fault) => return Err(to.record_error(&record.name, "binding it", fault).into()),
     }
     Ok(())
+}
+
+/// Binds a record as soon as no removed one has its blocks any more.
+fn bind(to: &Grid, record: &RecordInfo) -> Result<(), Fault> {
+    let mut patience = Patience::new(to);
+    loop {
+        match to.bind(record) {
+            Err(fault) if fault.status() == Some(Status::Busy) && patience.wait() => {}
+            done => return done,
+        }
+    }
+}
+
+/// Removes the destination's records that have one of these blocks, and says how many there were.
+pub(super) fn remove_owners(to: &Grid, blocks: &BTreeSet<Index>) -> Result<u64, ReplicateError> {
+    let mut removed = 0;
+    for listed in to.records("") {
+        let Some(record) = to.find(&listed?.name)? else { continue };
+        let owns = |run: &Run| blocks.range(run.start..=run.last()).next().is_some();
+        if record.extents.iter().any(owns) {
+            removed += u64::from(to.remove(&record.name, Some(record.generation))?);
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes the destination's other records that have some of a record's blocks.
@@ -88,7 +115,7 @@ fn remove_overlapping(from: &Grid, to: &Grid, record: &RecordInfo, report: &mut 
 }
 
 fn overlap(one: &RecordInfo, other: &RecordInfo) -> bool {
-    let ends = |run: &okapi_wire::Run| -> (Index, Index) { (run.start, run.last()) };
+    let ends = |run: &Run| -> (Index, Index) { (run.start, run.last()) };
     let mut runs: Vec<_> = one.extents.iter().chain(&other.extents).map(ends).collect();
     runs.sort_unstable();
     runs.windows(2).any(|pair| pair[1].0 <= pair[0].1)

@@ -30,9 +30,15 @@ impl Args {
             ("reached at".to_owned(), address),
             ("you are".to_owned(), if welcome.owner { "its owner" } else { "a guest" }.to_owned()),
         ];
-        facts.extend(status.facts.into_iter().map(|(name, value)| {
-            let size = value.parse().ok().filter(|_| name.ends_with("_bytes")).map(Size);
-            (shown(&name), size.map_or_else(|| shown(&value), |size| size.to_string()))
+        let others = status.facts.into_iter().filter(|(name, _)| name != "node.id");
+        facts.extend(others.map(|(name, value)| {
+            let size = value.parse().ok().filter(|_| name.ends_with("_bytes"));
+            let value = match size {
+                Some(0) if name.ends_with(".limit_bytes") => "none but the disk's".to_owned(),
+                Some(bytes) => Size(bytes).to_string(),
+                None => shown(&value),
+            };
+            (shown(&name), value)
         }));
         view.facts(&facts)
     }

@@ -232,3 +232,19 @@ main · blocks of 64 KiB · always
     let json = &house.json("map")[0];
     assert_eq!((&json["own"], &json["records"]), (&json!([[0, 10]]), &json!([[1u64 << 40, 100]])));
 }
+
+/// Deleting many blocks takes a while, and nobody is to find some of them meanwhile.
+#[test]
+fn the_blocks_of_a_removed_record_are_gone_at_once() {
+    let house = House::new();
+    let node = house.up(&[]);
+    house.ok("grid create small -s 512 -d interval -q");
+    let grid = crate::storm::connect(&node).grid("small", None).unwrap();
+    let content = noise(20_000 * 512);
+    for _ in 0..3 {
+        grid.write_record("many", "", None, &mut &content[..], &mut |_| ()).unwrap();
+        assert!(grid.remove("many", None).unwrap());
+        let left = grid.list(okapi_client::Index::MIN, false).count();
+        assert_eq!(left, 0);
+    }
+}

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 /// A temporary home in which nothing of the machine's own settings is seen.
 pub(crate) struct House {
     dir: tempfile::TempDir,
+    data: &'static str,
 }
 
 /// How a run of the program ended.
@@ -20,7 +21,12 @@ pub(crate) struct Ended {
 
 impl House {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), data: "data" }
+    }
+
+    /// The same with another data directory.
+    pub(crate) fn with_data(self, data: &'static str) -> Self {
+        Self { data, ..self }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -37,7 +43,7 @@ impl House {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_okapi"));
         command.args(args).env_clear().current_dir(self.dir.path());
-        command.env("HOME", self.dir.path()).env("OKAPI_DATA", self.path("data"));
+        command.env("HOME", self.dir.path()).env("OKAPI_DATA", self.path(self.data));
         command
     }
 
@@ -80,7 +86,7 @@ impl House {
 
     /// A node with the data directory `data`.
     pub(crate) fn up(&self, more: &[&str]) -> Running {
-        self.up_in("data", more)
+        self.up_in(self.data, more)
     }
 
     pub(crate) fn up_in(&self, data: &str, more: &[&str]) -> Running {
@@ -133,7 +139,23 @@ impl Running {
         (self.out.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_owned())
     }
 
-    fn errors(&mut self) -> String {
+    /// The next line on standard error; panics if it has ended.
+    pub(crate) fn error_line(&mut self) -> String {
+        let errors = self.child.stderr.as_mut().unwrap();
+        let mut line = Vec::new();
+        let mut byte = [0];
+        // Byte by byte: what comes after the line is left for the next reader.
+        loop {
+            std::io::Read::read_exact(errors, &mut byte).expect("a line");
+            if byte[0] == b'\n' {
+                return String::from_utf8(line).unwrap();
+            }
+            line.push(byte[0]);
+        }
+    }
+
+    /// What is left on standard error, up to its end.
+    pub(crate) fn errors(&mut self) -> String {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut text).unwrap();
         text
@@ -143,6 +165,31 @@ impl Running {
     pub(crate) fn target(&self, kind: &str) -> String {
         let line = self.said.iter().find(|line| line.contains(kind)).expect("it listens there");
         line.split_whitespace().last().unwrap().to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        peak(self.child.id())
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it has ended by itself, or by somebody else's hand.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Kills it, and it has no chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -166,11 +213,27 @@ impl Drop for Running {
     }
 }
 
+/// The most memory a process that still runs has had so far, in bytes.
+pub(crate) fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it still runs");
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
 /// Bytes that look random and are the same every time.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// All files under a directory.
+pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 pub(crate) fn read(path: &Path) -> Vec<u8> {

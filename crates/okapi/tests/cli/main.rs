@@ -1,6 +1,13 @@
 //! The program as people and scripts see it: the built binary against real nodes in temporary directories.
 
+mod damage;
 mod data;
+mod dice;
+mod follow;
+mod hostile;
 mod house;
 mod nodes;
 mod scripts;
+mod signals;
+mod storm;
+mod streams;

@@ -1,6 +1,6 @@
 //! Nodes: starting, stopping, settings, reaching them, keeping two alike.
 
-use crate::house::{House, Running, noise};
+use crate::house::{House, Running, noise, walk};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -132,15 +132,6 @@ fn damage_is_reported_and_hides_nothing_else() {
         let got = house.run(&format!("get -i{index}"));
         assert_eq!(got.code, i32::from(*lost == json!(index)), "{index}: {}", got.err);
     }
-}
-
-/// All files under a directory.
-fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
-        .filter(|path| path.is_file())
-        .collect()
 }
 
 #[test]

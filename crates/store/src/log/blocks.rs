@@ -61,8 +61,11 @@ impl Blocks for Handle {
         let placed = loop {
             self.log.wait_for_room()?;
             self.log.help_if_crowded()?;
+            let freed = || self.log.freed_bytes.load(Relaxed);
+            let before = freed();
             match self.try_put(index, change) {
-                Err(WriteError::Full { .. }) if self.log.make_room() => {}
+                // Others may have made the room meanwhile, and left nothing to gain.
+                Err(WriteError::Full { .. }) if self.log.make_room() || freed() != before => {}
                 Err(error) => return Err(error),
                 Ok(Some(placed)) => break placed,
                 Ok(None) => {}

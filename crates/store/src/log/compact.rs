@@ -138,6 +138,7 @@ impl Inner {
             0 => u64::MAX,
             limit => limit.saturating_sub(w.held),
         };
+        let left = left.min(self.disk.free());
         // What of a segment can hold records, by a cautious guess at its footer.
         let usable = segment_bytes - u64::from(FIRST_RECORD) - segment_bytes / 8;
         let needed = |stays: u64| stays.div_ceil(usable) * segment_bytes;
@@ -148,7 +149,9 @@ impl Inner {
             let fits = needed(copied + stays) <= left;
             if fits {
                 copied += stays;
-                freed += u64::from(state.length);
+                // One that was closed because it was full is a whole one, though its end was cut off.
+                let length = u64::from(state.length);
+                freed += if length >= usable { length.max(segment_bytes) } else { length };
             }
             fits
         });

@@ -281,7 +281,6 @@ impl Recovery<'_> {
     }
 
     fn report(&mut self, damage: Damage) {
-        tracing::warn!("{}: {}", damage.place, damage.what);
         self.opened.damages.push(damage);
     }
 }
