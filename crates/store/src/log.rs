@@ -169,6 +169,8 @@ struct Inner {
     sync_work: Condvar,
     /// Something was written, or became durable, or failed.
     progress: Condvar,
+    /// So much was written that puts need not wait any more.
+    room: Condvar,
     committer: Committer,
     grids: RwLock<HashMap<GridId, Arc<Grid>>>,
     shelf: Shelf,
@@ -221,6 +223,7 @@ impl Log {
             work: Condvar::new(),
             sync_work: Condvar::new(),
             progress: Condvar::new(),
+            room: Condvar::new(),
             committer: Committer::default(),
             grids: RwLock::new(state.grids),
             shelf: Shelf::default(),

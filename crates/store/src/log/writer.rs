@@ -12,11 +12,13 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// A chunk of this many bytes is handed to the committer; large enough for `pwrite` to run at full speed, small
 /// enough to be in the processor's cache still.
-pub(super) const CHUNK_TARGET: usize = 256 << 10;
+pub(super) const CHUNK_TARGET: usize = 1 << 20;
 /// Room in a chunk: the page before a segment's first record, and a largest record begun just below the target.
 const CHUNK_ROOM: usize = FIRST_RECORD as usize + CHUNK_TARGET + limits::BLOCK_SIZE_MAX as usize + 64;
 /// Bytes sealed and not yet written beyond which a put waits for the committer.
 pub(super) const UNWRITTEN_MAX: usize = 8 << 20;
+/// It waits until no more than this is left, so that it does not go to sleep again with the next chunk.
+pub(super) const UNWRITTEN_LOW: usize = UNWRITTEN_MAX / 2;
 
 /// A run of a segment's bytes on its way to the file.
 pub(super) struct Chunk {
