@@ -1,7 +1,7 @@
 //! Appending records: sealed on the caller's thread into a chunk in memory, which the committer then writes.
 
-use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, closing_bytes, seal_record};
-use super::index::{Location, SEGMENT_MAX};
+use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, Name, SEQUENCE_MAX, closing_bytes, seal_record};
+use super::index::{Location, SEGMENT_BYTES_MAX, SEGMENT_MAX};
 use super::shelf::{SegmentFile, segment_name};
 use super::{Grid, Inner, disk};
 use crate::engine::{Broken, WriteError};
@@ -78,6 +78,8 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     /// The newest record's number.
     pub(super) sequence: u64,
+    /// What it is about, if it was appended since the opening.
+    pub(super) previous: Option<Name>,
     /// The newest generation given.
     pub(super) generation: u64,
     pub(super) next_segment: u32,
@@ -173,7 +175,9 @@ impl Inner {
             entry.crc = active.segment.label.number;
         }
         w.sequence += 1;
-        let header = Header { entry, sequence: w.sequence, synced: self.durable.load(Relaxed) };
+        let name = Name { kind: entry.kind, grid: entry.grid, index: entry.index };
+        let previous = w.previous.replace(name);
+        let header = Header { entry, sequence: w.sequence, synced: self.durable.load(Relaxed), previous };
         let chunk = Arc::get_mut(&mut active.chunk).expect("the open chunk is nobody else's");
         let from = chunk.length;
         chunk.length += bytes as usize;
@@ -202,8 +206,10 @@ impl Inner {
     fn roll(&self, w: &mut Writer, purpose: Purpose) -> Result<(), WriteError> {
         // The room is taken first: if there is none, all stays as it is.
         let number = w.next_segment;
-        if number > SEGMENT_MAX {
-            return Err(WriteError::Full { what: format!("the store has used all its {SEGMENT_MAX} segment numbers") });
+        // The new segment's records need numbers, too.
+        if number > SEGMENT_MAX || w.sequence > SEQUENCE_MAX - u64::from(SEGMENT_BYTES_MAX) {
+            let what = format!("the store has used all its {SEGMENT_MAX} segment or {SEQUENCE_MAX} record numbers");
+            return Err(WriteError::Full { what });
         }
         let limit = self.settings.limit_bytes;
         let segment_bytes = u64::from(self.settings.segment_bytes);
