@@ -375,6 +375,7 @@ impl Inner {
             drop(w);
             self.shelf.forget(number);
         }
+        self.refill_reserve();
         Ok(())
     }
 

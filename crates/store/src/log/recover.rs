@@ -8,7 +8,7 @@
 use super::blocks::{Grid, place_of};
 use super::disk::{Disk, read_to_end};
 use super::format::{Entry, FIRST_RECORD, Footer, Kind, StoreId, UNIT};
-use super::index::Location;
+use super::index::{Location, SEGMENT_BYTES_MAX};
 use super::scan::{Found, scan};
 use super::shelf::{SegmentFile, segment_name, segment_number};
 use super::writer::{SegmentState, Writer};
@@ -22,6 +22,11 @@ use std::sync::Arc;
 
 /// With each opening generations go on this much higher: a client may have seen one that a power cut then took.
 const GENERATION_LEAP: u64 = 1 << 32;
+
+/// What ends the name of a file set aside.
+const SET_ASIDE: &str = ".damaged";
+/// Files set aside at most, each of them a segment; more are removed.
+const SET_ASIDE_MAX: usize = 8;
 
 /// What recovery makes.
 pub(super) struct State {
@@ -60,11 +65,20 @@ struct Part {
     last: u64,
 }
 
+/// A segment of which nothing counts.
+struct Torn {
+    number: u32,
+    /// There are records in it.
+    recognised: bool,
+}
+
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     key: &'a NodeKey,
     store: StoreId,
     opened: Opened,
+    /// Files set aside at earlier openings.
+    set_aside: usize,
 }
 
 pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened), OpenError> {
@@ -80,7 +94,10 @@ pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened),
     } else {
         return Err(OpenError::NoIdentity);
     };
-    let mut recovery = Recovery { disk, key, store, opened };
+    let reserve = |source| OpenError::Io { what: "removing the room kept for deletions".to_owned(), source };
+    super::reserve::remove_old(disk).map_err(reserve)?;
+    let set_aside = names.iter().filter(|name| name.ends_with(SET_ASIDE)).count();
+    let mut recovery = Recovery { disk, key, store, opened, set_aside };
     let base = recovery.base()?;
     recovery.opened.rebuilt = base.through == 0 && !numbers.is_empty();
     let state = recovery.replay(base, &numbers)?;
@@ -117,6 +134,7 @@ impl Recovery<'_> {
             }
         }
         let torn = self.cut(&base, &mut parts, &unlabelled)?;
+        let torn = self.set_aside(torn)?;
         let mut writer = Writer {
             active: None,
             sequence: parts.iter().map(|part| part.last).max().unwrap_or(0).max(base.sequence),
@@ -200,7 +218,7 @@ impl Recovery<'_> {
 
     /// Decides which records count, ends the log there, and closes what was not closed. Parts of which nothing counts
     /// are taken out and their segments returned: their files go once the rest is durable.
-    fn cut(&mut self, base: &Base, parts: &mut Vec<Part>, unlabelled: &[u32]) -> Result<Vec<u32>, OpenError> {
+    fn cut(&mut self, base: &Base, parts: &mut Vec<Part>, unlabelled: &[u32]) -> Result<Vec<Torn>, OpenError> {
         let synced = parts.iter().map(Part::synced).max().unwrap_or(0).max(base.sequence);
         for part in parts.iter_mut() {
             // A footer may have reached the disk before the records it tells of.
@@ -221,12 +239,41 @@ impl Recovery<'_> {
         for part in parts.iter_mut().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
             part.close().map_err(io_error(part.number))?;
         }
-        let mut torn: Vec<u32> = parts.iter().filter(|part| part.accepted.is_empty()).map(|part| part.number).collect();
+        let recognised = |part: &Part| part.footer.is_some() || part.found.iter().flatten().next().is_some();
+        let empty = parts.iter().filter(|part| part.accepted.is_empty());
+        let mut torn: Vec<_> = empty.map(|part| Torn { number: part.number, recognised: recognised(part) }).collect();
         parts.retain(|part| !part.accepted.is_empty());
         // A file without a label between others that count is damaged, not unfinished.
         let last = parts.last().map_or(base.through, |part| part.number);
-        torn.extend(unlabelled.iter().filter(|number| **number > last));
+        let beyond = unlabelled.iter().filter(|number| **number > last);
+        torn.extend(beyond.map(|&number| Torn { number, recognised: false }));
+        torn.sort_unstable_by_key(|torn| torn.number);
         Ok(torn)
+    }
+
+    /// Renames those in which something was written and nothing can be recognised; gives the others.
+    fn set_aside(&mut self, torn: Vec<Torn>) -> Result<Vec<u32>, OpenError> {
+        let mut others = Vec::new();
+        // The last first, so that the log never has a hole.
+        for Torn { number, recognised } in torn.into_iter().rev() {
+            let name = segment_name(number);
+            let is_written = || {
+                let file = self.disk.open(&name)?;
+                Ok(read_to_end(&*file, FIRST_RECORD.into(), SEGMENT_BYTES_MAX.into())?.iter().any(|byte| *byte != 0))
+            };
+            let is_evidence = !recognised && is_written().map_err(|error| reading(number, error))?;
+            if !is_evidence || self.set_aside >= SET_ASIDE_MAX {
+                others.push(number);
+                continue;
+            }
+            let aside = format!("{name}{SET_ASIDE}");
+            tracing::warn!("nothing in {name} can be recognised; it is no longer used and kept as {aside}");
+            let io_error = |source| OpenError::Io { what: format!("renaming {name}"), source };
+            self.disk.rename(&name, &aside).map_err(io_error)?;
+            self.set_aside += 1;
+            self.opened.set_aside += 1;
+        }
+        Ok(others)
     }
 
     /// Removes files, the last first, so that the log never has a hole.

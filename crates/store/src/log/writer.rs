@@ -106,7 +106,7 @@ pub(super) enum Purpose {
 
 impl Purpose {
     /// Segments that must stay free for others.
-    const fn leaves(self) -> u64 {
+    pub(super) const fn leaves(self) -> u64 {
         match self {
             Self::Put => 2,
             Self::Delete => 1,
@@ -218,7 +218,7 @@ impl Inner {
             return Err(WriteError::Full { what });
         }
         let name = segment_name(number);
-        let file = match self.disk.create(&name, segment_bytes) {
+        let file = match self.make_segment(w, &name, purpose) {
             Ok(file) => file,
             Err(error) if disk::no_room(&error) => {
                 return Err(WriteError::Full { what: format!("the disk has no room for a further segment ({error})") });
