@@ -1,6 +1,7 @@
 //! Appending records: sealed on the caller's thread into a chunk in memory, which the committer then writes.
 
-use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, Name, SEQUENCE_MAX, closing_bytes, seal_record};
+use super::compact::ROUND;
+use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, Name, SEQUENCE_MAX, UNIT, closing_bytes, seal_record};
 use super::index::{Location, SEGMENT_BYTES_MAX, SEGMENT_MAX};
 use super::shelf::{SegmentFile, segment_name};
 use super::{Grid, Inner, disk};
@@ -102,6 +103,8 @@ pub(super) enum Purpose {
     Put,
     Delete,
     Compaction,
+    /// The note that a segment is released, which is what gives room back.
+    Release,
 }
 
 impl Purpose {
@@ -110,7 +113,7 @@ impl Purpose {
         match self {
             Self::Put => 2,
             Self::Delete => 1,
-            Self::Compaction => 0,
+            Self::Compaction | Self::Release => 0,
         }
     }
 }
@@ -162,8 +165,12 @@ impl Inner {
             offset: 0,
         };
         let bytes = entry.bytes();
+        // Whatever else fills a segment, the notes fit that make room on a full disk.
+        let notes = if purpose == Purpose::Release { 0 } else { ROUND };
         let fits = |active: &Active| {
-            let end = active.end as usize + bytes as usize + closing_bytes(active.entries.len() + 1);
+            let notes_bytes = notes * UNIT as usize;
+            let end =
+                active.end as usize + bytes as usize + notes_bytes + closing_bytes(active.entries.len() + 1 + notes);
             end <= self.settings.segment_bytes as usize
         };
         if !w.active.as_ref().is_some_and(fits) {
