@@ -26,6 +26,7 @@ mod keeper;
 mod reader;
 mod real_disk;
 mod recover;
+mod reserve;
 mod scan;
 mod shelf;
 mod verify;
@@ -43,6 +44,7 @@ use okapi_base::{GridId, Index, Ticket};
 use okapi_seal::NodeKey;
 use parking_lot::{Condvar, Mutex, RwLock};
 use reader::Pools;
+use reserve::Reserve;
 use shelf::Shelf;
 use std::collections::HashMap;
 use std::io;
@@ -98,6 +100,9 @@ pub struct Opened {
     pub dropped_records: u64,
     /// Bytes of those records.
     pub dropped_bytes: u64,
+    /// Segments at the end of the log in which no record could be recognised though something was written: their files
+    /// were not removed but renamed to `*.damaged`, for whoever wants to look. A power cut can leave such.
+    pub set_aside: u64,
     /// The checkpoint was missing or damaged, and the index was rebuilt from all segments.
     pub rebuilt: bool,
     /// What is damaged. Everything else is there.
@@ -169,9 +174,12 @@ struct Inner {
     sync_work: Condvar,
     /// Something was written, or became durable, or failed.
     progress: Condvar,
+    /// So much was written that puts need not wait any more.
+    room: Condvar,
     committer: Committer,
     grids: RwLock<HashMap<GridId, Arc<Grid>>>,
     shelf: Shelf,
+    reserve: Reserve,
     pools: Pools,
     watcher: RwLock<Option<Watcher>>,
     /// The newest record appended.
@@ -221,9 +229,11 @@ impl Log {
             work: Condvar::new(),
             sync_work: Condvar::new(),
             progress: Condvar::new(),
+            room: Condvar::new(),
             committer: Committer::default(),
             grids: RwLock::new(state.grids),
             shelf: Shelf::default(),
+            reserve: Reserve::default(),
             pools: Pools::new(),
             watcher: RwLock::new(None),
             appended: AtomicU64::new(sequence),
@@ -242,6 +252,7 @@ impl Log {
             moved_bytes: AtomicU64::new(0),
             freed_bytes: AtomicU64::new(0),
         });
+        inner.refill_reserve();
         let mut threads = Vec::new();
         if inner.settings.threads {
             // In this order they are stopped: what the first does needs the others.

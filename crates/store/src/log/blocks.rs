@@ -9,7 +9,7 @@ use super::writer::{Draft, Purpose, Writer};
 use crate::engine::{
     Block, Blocks, Change, Edit, Got, GridUsage, Listed, Patience, Placed, ReadError, Shape, WriteError,
 };
-use crate::payload::Payload;
+use crate::payload::{Lent, Payload};
 use okapi_base::{Durability, Generation, GridId, Index, Ticket, crc32c};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -258,7 +258,7 @@ impl Handle {
         &self,
         index: Index,
         change: &Change<'a>,
-        scratch: &'a mut Option<Vec<u8>>,
+        scratch: &'a mut Option<Lent>,
     ) -> Result<(Option<Before>, Content<'a>), WriteError> {
         if let Edit::Whole { bytes, crc } = change.edit {
             let content = Content::Whole(bytes, crc);
@@ -282,20 +282,20 @@ impl Handle {
         if matches!(change.edit, Edit::Truncate { length } if length as usize == old.len()) {
             return Ok((Some(before), Content::Same));
         }
-        let new = scratch.insert(old.to_vec());
-        match change.edit {
-            Edit::Slice { offset, bytes } => {
-                let range = offset as usize..offset as usize + bytes.len();
-                new.resize(new.len().max(range.end), 0);
-                new[range].copy_from_slice(bytes);
-            }
-            Edit::Zeroes { offset, length } => {
-                let range = offset as usize..offset as usize + length as usize;
-                new.resize(new.len().max(range.end), 0);
-                new[range].fill(0);
-            }
-            Edit::Truncate { length } => new.resize(length as usize, 0),
+        let length = match change.edit {
+            Edit::Slice { offset, bytes } => old.len().max(offset as usize + bytes.len()),
+            Edit::Zeroes { offset, length } => old.len().max(offset as usize + length as usize),
+            Edit::Truncate { length } => length as usize,
             Edit::Whole { .. } => unreachable!("taken above"),
+        };
+        let new = &mut scratch.insert(self.log.pools.lend(self.shape.block_size.bytes())).buffer()[..length];
+        let kept = old.len().min(length);
+        new[..kept].copy_from_slice(&old[..kept]);
+        new[kept..].fill(0);
+        match change.edit {
+            Edit::Slice { offset, bytes } => new[offset as usize..][..bytes.len()].copy_from_slice(bytes),
+            Edit::Zeroes { offset, length } => new[offset as usize..][..length as usize].fill(0),
+            Edit::Truncate { .. } | Edit::Whole { .. } => {}
         }
         Ok((Some(before), Content::Whole(new, crc32c(new))))
     }

@@ -5,7 +5,7 @@ use super::Inner;
 use super::format::{Entry, Footer};
 use super::index::Location;
 use super::shelf::SegmentFile;
-use super::writer::{Chunk, UNWRITTEN_MAX};
+use super::writer::{Chunk, UNWRITTEN_LOW, UNWRITTEN_MAX};
 use crate::engine::{Broken, WriteError};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Instant;
 
 /// Chunks kept for reuse.
-const CHUNKS_KEPT: usize = 40;
+const CHUNKS_KEPT: usize = 12;
 /// Segments written and not yet made durable, beyond which that is begun without anyone's asking: what a recovery may
 /// have to read in full.
-const UNSYNCED_SEGMENTS_MAX: usize = 64;
+const UNSYNCED_SEGMENTS_MAX: usize = 256;
 
 /// Something to write.
 #[derive(Clone)]
@@ -133,9 +133,12 @@ impl Inner {
         }
     }
 
-    /// Waits until less than the limit is unwritten.
+    /// Waits for the committer if more than the limit is unwritten.
     pub(super) fn wait_for_room(&self) -> Result<(), Broken> {
-        while self.unwritten.load(Relaxed) > UNWRITTEN_MAX {
+        if self.unwritten.load(Relaxed) <= UNWRITTEN_MAX {
+            return Ok(());
+        }
+        while self.unwritten.load(Relaxed) > UNWRITTEN_LOW {
             if !self.settings.threads {
                 self.step();
                 continue;
@@ -144,8 +147,8 @@ impl Inner {
             if let Some(broken) = &pipe.broken {
                 return Err(broken.clone());
             }
-            if self.unwritten.load(Relaxed) > UNWRITTEN_MAX {
-                self.progress.wait(&mut pipe);
+            if self.unwritten.load(Relaxed) > UNWRITTEN_LOW {
+                self.room.wait(&mut pipe);
             }
         }
         Ok(())
@@ -349,9 +352,10 @@ impl Inner {
         };
         let mut pipe = self.pipe.lock();
         pipe.queue.pop_front();
+        let mut is_room = false;
         if let Work::Chunk(chunk) = &work {
             pipe.written = pipe.written.max(chunk.last);
-            self.unwritten.fetch_sub(chunk.length, Relaxed);
+            is_room = self.unwritten.fetch_sub(chunk.length, Relaxed) - chunk.length <= UNWRITTEN_LOW;
         } else {
             pipe.footers_unsynced = true;
         }
@@ -364,6 +368,9 @@ impl Inner {
             self.sync_work.notify_one();
         }
         self.progress.notify_all();
+        if is_room {
+            self.room.notify_all();
+        }
         if let Work::Chunk(chunk) = work {
             self.recycle_chunk(chunk);
         }
@@ -412,6 +419,7 @@ impl Inner {
         tracing::error!("{broken}");
         self.pipe.lock().broken = Some(broken.clone());
         self.progress.notify_all();
+        self.room.notify_all();
         self.work.notify_one();
         self.sync_work.notify_one();
         self.call_watcher();

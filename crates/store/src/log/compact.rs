@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 /// Segments compacted between two waits for the disk.
-const ROUND: usize = 8;
+pub(super) const ROUND: usize = 8;
 /// Bytes held per live byte, in percent, from which compaction begins while puts come in. Under evenly spread
 /// overwrites a log that holds `r` bytes per live byte copies `u / (1 - u)` bytes per byte put, where
 /// `1 / r = (u - 1) / ln u`: at 160 % that is 0.56, at 125 % it would be 1.7.
@@ -361,7 +361,7 @@ impl Inner {
                 let index = Index::new(number.into()).expect("a segment's number fits an index");
                 let (kind, grid) = (Kind::Released, GridId(0));
                 let draft = Draft { kind, grid, index, generation: Generation::ABSENT, crc: 0, payload: &[] };
-                self.append(&mut w, &draft, Purpose::Compaction)?;
+                self.append(&mut w, &draft, Purpose::Release)?;
             }
         }
         self.flush_all()?;
@@ -378,6 +378,7 @@ impl Inner {
             drop(w);
             self.shelf.forget(number);
         }
+        self.refill_reserve();
         Ok(())
     }
 

@@ -19,6 +19,14 @@ pub(super) const LABEL_COPY: usize = 2048;
 pub(super) const TRAILER: usize = 192;
 /// Bytes of one footer entry.
 pub(super) const ENTRY: usize = 32;
+/// Bytes that a footer entry and a record's header have in common.
+const COMMON: usize = 26;
+/// Bytes of a header before and after its check.
+const CHECKED: usize = COMMON + 4;
+/// The highest number a record can have.
+pub(super) const SEQUENCE_MAX: u64 = (1 << 48) - 1;
+/// From here on a header says in whole thousands (of 1024) how much older the newest durable record is.
+const SYNCED_EXACT: u64 = 1 << 15;
 /// Bytes before the footer's entries.
 pub(super) const FOOTER_HEAD: usize = 32;
 /// The version of the segment format that this code writes.
@@ -156,67 +164,119 @@ impl Entry {
             && self.offset.checked_add(self.bytes()).is_some_and(|own_end| own_end <= end)
     }
 
-    fn write(&self, into: &mut [u8]) {
-        into[..8].copy_from_slice(&self.index.get().to_le_bytes());
+    fn write_common(&self, into: &mut [u8]) {
+        into[..6].copy_from_slice(&self.index.get().to_le_bytes()[..6]);
         into[6] = self.kind.code();
-        into[7] = 0;
-        into[8..16].copy_from_slice(&self.generation.0.to_le_bytes());
-        into[16..20].copy_from_slice(&self.grid.0.to_le_bytes());
-        into[20..24].copy_from_slice(&self.length.to_le_bytes());
-        into[24..28].copy_from_slice(&self.crc.to_le_bytes());
+        into[7..10].copy_from_slice(&self.length.to_le_bytes()[..3]);
+        into[10..14].copy_from_slice(&self.grid.0.to_le_bytes());
+        into[14..18].copy_from_slice(&self.crc.to_le_bytes());
+        into[18..26].copy_from_slice(&self.generation.0.to_le_bytes());
+    }
+
+    /// What `bytes` say of the record at `offset` of a segment of `end` bytes; its kind is `kind`.
+    fn read_common(bytes: &[u8], kind: u8, offset: u32, end: u32) -> Option<Self> {
+        let entry = Self {
+            kind: Kind::from_code(kind)?,
+            grid: GridId(u32_at(bytes, 10)),
+            index: Index::new(u48_at(bytes, 0))?,
+            generation: Generation(u64_at(bytes, 18)),
+            length: u32_at(bytes, 6) >> 8,
+            crc: u32_at(bytes, 14),
+            offset,
+        };
+        entry.fits(end).then_some(entry)
+    }
+
+    fn write(&self, into: &mut [u8]) {
+        self.write_common(into);
+        into[COMMON..28].fill(0);
         into[28..32].copy_from_slice(&(self.offset / UNIT).to_le_bytes());
     }
 
     fn read(bytes: &[u8], end: u32) -> Option<Self> {
-        let entry = Self {
-            kind: Kind::from_code(bytes[6])?,
-            grid: GridId(u32_at(bytes, 16)),
-            index: Index::new(u64_at(bytes, 0) & limits::INDEX_MAX)?,
-            generation: Generation(u64_at(bytes, 8)),
-            length: u32_at(bytes, 20),
-            crc: u32_at(bytes, 24),
-            offset: u32_at(bytes, 28).checked_mul(UNIT)?,
-        };
-        (bytes[7] == 0 && entry.fits(end)).then_some(entry)
+        let offset = u32_at(bytes, 28).checked_mul(UNIT)?;
+        let entry = Self::read_common(bytes, bytes[6], offset, end)?;
+        (bytes[COMMON..28] == [0; 2]).then_some(entry)
     }
 }
 
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) kind: Kind,
+    pub(super) grid: GridId,
+    pub(super) index: Index,
+}
+
 /// The first bytes of a record, sealed together with its payload.
-///
-/// The first 28 bytes are those of the footer entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) entry: Entry,
     /// The record's number: each appended record has the next one.
     pub(super) sequence: u64,
-    /// The newest record that was known to be durable when this one was made.
+    /// The newest record that was known to be durable when this one was made. Where that is more than 32,767 records
+    /// ago a header rounds it down.
     pub(super) synced: u64,
+    /// What the record before this one is about, should it ever be damaged; unknown right after an opening.
+    pub(super) previous: Option<Name>,
 }
 
 impl Header {
     pub(super) fn write(&self, into: &mut [u8; HEADER]) {
-        self.entry.write(&mut into[..ENTRY]);
-        into[32..40].copy_from_slice(&self.sequence.to_le_bytes());
-        into[40..48].copy_from_slice(&self.synced.to_le_bytes());
+        self.entry.write_common(into);
+        into[30..36].copy_from_slice(&self.sequence.to_le_bytes()[..6]);
+        into[36..38].copy_from_slice(&synced_code(self.sequence - self.synced).to_le_bytes());
+        into[38..48].fill(0);
+        if let Some(previous) = &self.previous {
+            into[6] |= previous.kind.code() << 4;
+            into[38..44].copy_from_slice(&previous.index.get().to_le_bytes()[..6]);
+            into[44..48].copy_from_slice(&previous.grid.0.to_le_bytes());
+        }
         // The offset is not written, it is where the record is found, but the check covers it.
+        into[COMMON..CHECKED].copy_from_slice(&(self.entry.offset / UNIT).to_le_bytes());
         let check = crc32c(into);
-        into[28..32].copy_from_slice(&check.to_le_bytes());
+        into[COMMON..CHECKED].copy_from_slice(&check.to_le_bytes());
     }
 
     /// The header that `bytes` are, found at `offset` of a segment of `end` bytes. They need not be authentic yet.
     pub(super) fn read(bytes: &[u8; HEADER], offset: u32, end: u32) -> Option<Self> {
         let mut bytes = *bytes;
-        let check = u32_at(&bytes, 28);
-        bytes[28..32].copy_from_slice(&(offset / UNIT).to_le_bytes());
+        let check = u32_at(&bytes, COMMON);
+        bytes[COMMON..CHECKED].copy_from_slice(&(offset / UNIT).to_le_bytes());
         if crc32c(&bytes) != check {
             return None;
         }
-        let header = Self {
-            entry: Entry::read(&bytes[..ENTRY], end)?,
-            sequence: u64_at(&bytes, 32),
-            synced: u64_at(&bytes, 40),
+        let sequence = u48_at(&bytes, 30);
+        let previous = match bytes[6] >> 4 {
+            0 if bytes[38..48] == [0; 10] => None,
+            kind => Some(Name {
+                kind: Kind::from_code(kind)?,
+                index: Index::new(u48_at(&bytes, 38))?,
+                grid: GridId(u32_at(&bytes, 44)),
+            }),
         };
-        (header.synced < header.sequence).then_some(header)
+        Some(Self {
+            entry: Entry::read_common(&bytes, bytes[6] & 0xf, offset, end)?,
+            sequence,
+            synced: synced_of(sequence, u16_at(&bytes, 36))?,
+            previous,
+        })
+    }
+}
+
+/// How a header says that the newest durable record is `ago` records old: exactly, or rounded up.
+fn synced_code(ago: u64) -> u16 {
+    let code = if ago < SYNCED_EXACT { ago } else { SYNCED_EXACT | ago.div_ceil(1024).min(SYNCED_EXACT - 1) };
+    u16::try_from(code).expect("both ways give 16 bits")
+}
+
+/// The reverse. The last code says nothing.
+fn synced_of(sequence: u64, code: u16) -> Option<u64> {
+    match u64::from(code) {
+        0 => None,
+        0xffff => Some(0),
+        ago if ago < SYNCED_EXACT => sequence.checked_sub(ago),
+        thousands => Some(sequence.saturating_sub((thousands - SYNCED_EXACT) * 1024)),
     }
 }
 
@@ -369,6 +429,12 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
+}
+
+fn u48_at(bytes: &[u8], at: usize) -> u64 {
+    let mut eight = [0; 8];
+    eight[..6].copy_from_slice(&bytes[at..at + 6]);
+    u64::from_le_bytes(eight)
 }
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {

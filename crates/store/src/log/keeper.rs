@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How often it looks whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Looks between two attempts to keep room for deletions.
+const REFILL_EVERY: u32 = 32;
 /// Looks without a put after which the store counts as idle.
 const IDLE_LOOKS: u32 = 5;
 
@@ -14,7 +16,7 @@ impl Inner {
     /// The keeper's thread.
     pub(super) fn keep_until_stopped(&self) {
         let mut put_bytes = 0;
-        let mut quiet = 0;
+        let (mut quiet, mut looks) = (0, 0u32);
         loop {
             {
                 let mut stopping = self.keeper_stopping.lock();
@@ -26,9 +28,13 @@ impl Inner {
                 }
             }
             let now = self.put_bytes.load(Relaxed);
-            quiet = if now == put_bytes { quiet + 1 } else { 0 };
+            quiet = if now == put_bytes { (quiet + 1).min(IDLE_LOOKS) } else { 0 };
             put_bytes = now;
             self.keep(quiet >= IDLE_LOOKS);
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(REFILL_EVERY) {
+                self.refill_reserve();
+            }
         }
     }
 

@@ -29,9 +29,9 @@ impl Pools {
         Self((SMALLEST..=LARGEST).map(pool).collect())
     }
 
-    /// A buffer for a record of `bytes` bytes.
-    fn lend(&self, bytes: u32) -> Lent {
-        let shift = (bytes - UNIT).max(1).next_power_of_two().trailing_zeros().clamp(SMALLEST, LARGEST);
+    /// A buffer for a record with up to `payload` bytes of payload.
+    pub(super) fn lend(&self, payload: u32) -> Lent {
+        let shift = payload.max(1).next_power_of_two().trailing_zeros().clamp(SMALLEST, LARGEST);
         self.0[(shift - SMALLEST) as usize].lend()
     }
 }
@@ -63,7 +63,7 @@ impl Inner {
         if bytes - UNIT > limits::BLOCK_SIZE_MAX {
             return Err(Unread::Corrupted("the index says it is longer than any block"));
         }
-        let mut lent = self.pools.lend(bytes);
+        let mut lent = self.pools.lend(bytes - UNIT);
         let entry = self.open_record(location, hurried, &mut lent)?;
         if (entry.grid, entry.index) != (grid, index) {
             return Err(Unread::Corrupted("it is the record of another block"));

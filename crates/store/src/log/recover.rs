@@ -7,14 +7,14 @@
 
 use super::blocks::{Grid, place_of};
 use super::disk::{Disk, read_to_end};
-use super::format::{Entry, FIRST_RECORD, Footer, Kind, StoreId};
-use super::index::Location;
+use super::format::{Entry, FIRST_RECORD, Footer, Kind, StoreId, UNIT};
+use super::index::{Location, SEGMENT_BYTES_MAX};
 use super::scan::{Found, scan};
 use super::shelf::{SegmentFile, segment_name, segment_number};
 use super::writer::{SegmentState, Writer};
 use super::{OpenError, Opened, checkpoint, damage, identity};
 use crate::engine::Damage;
-use okapi_base::{Generation, GridId};
+use okapi_base::{Generation, GridId, limits};
 use okapi_seal::NodeKey;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -22,6 +22,11 @@ use std::sync::Arc;
 
 /// With each opening generations go on this much higher: a client may have seen one that a power cut then took.
 const GENERATION_LEAP: u64 = 1 << 32;
+
+/// What ends the name of a file set aside.
+const SET_ASIDE: &str = ".damaged";
+/// Files set aside at most, each of them a segment; more are removed.
+const SET_ASIDE_MAX: usize = 8;
 
 /// What recovery makes.
 pub(super) struct State {
@@ -60,11 +65,20 @@ struct Part {
     last: u64,
 }
 
+/// A segment of which nothing counts.
+struct Torn {
+    number: u32,
+    /// There are records in it.
+    recognised: bool,
+}
+
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     key: &'a NodeKey,
     store: StoreId,
     opened: Opened,
+    /// Files set aside at earlier openings.
+    set_aside: usize,
 }
 
 pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened), OpenError> {
@@ -80,7 +94,10 @@ pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened),
     } else {
         return Err(OpenError::NoIdentity);
     };
-    let mut recovery = Recovery { disk, key, store, opened };
+    let reserve = |source| OpenError::Io { what: "removing the room kept for deletions".to_owned(), source };
+    super::reserve::remove_old(disk).map_err(reserve)?;
+    let set_aside = names.iter().filter(|name| name.ends_with(SET_ASIDE)).count();
+    let mut recovery = Recovery { disk, key, store, opened, set_aside };
     let base = recovery.base()?;
     recovery.opened.rebuilt = base.through == 0 && !numbers.is_empty();
     let state = recovery.replay(base, &numbers)?;
@@ -117,9 +134,11 @@ impl Recovery<'_> {
             }
         }
         let torn = self.cut(&base, &mut parts, &unlabelled)?;
+        let torn = self.set_aside(torn)?;
         let mut writer = Writer {
             active: None,
             sequence: parts.iter().map(|part| part.last).max().unwrap_or(0).max(base.sequence),
+            previous: None,
             generation: base.generation,
             // Numbers of a torn end are used again, so that only released segments leave gaps.
             next_segment: parts.last().map_or(base.through, |part| part.number) + 1,
@@ -199,7 +218,7 @@ impl Recovery<'_> {
 
     /// Decides which records count, ends the log there, and closes what was not closed. Parts of which nothing counts
     /// are taken out and their segments returned: their files go once the rest is durable.
-    fn cut(&mut self, base: &Base, parts: &mut Vec<Part>, unlabelled: &[u32]) -> Result<Vec<u32>, OpenError> {
+    fn cut(&mut self, base: &Base, parts: &mut Vec<Part>, unlabelled: &[u32]) -> Result<Vec<Torn>, OpenError> {
         let synced = parts.iter().map(Part::synced).max().unwrap_or(0).max(base.sequence);
         for part in parts.iter_mut() {
             // A footer may have reached the disk before the records it tells of.
@@ -207,9 +226,11 @@ impl Recovery<'_> {
                 part.found = Some(scan(&part.segment).map_err(|error| reading(part.number, error))?.found);
             }
         }
-        let mut walk = Walk { synced, next: base.sequence + 1, ended: false, previous: base.through };
-        for part in parts.iter_mut() {
-            walk.take(part, base.through == 0 && walk.previous == 0, &mut self.opened);
+        let (next, generation) = (base.sequence + 1, base.generation);
+        let mut walk = Walk { synced, next, generation, ended: false, previous: base.through };
+        for at in 0..parts.len() {
+            let (before, from) = parts.split_at_mut(at);
+            walk.take(&mut from[0], before.last_mut(), base.through == 0 && walk.previous == 0, &mut self.opened);
         }
         let io_error = |number| move |error| reading(number, error);
         for part in parts.iter().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
@@ -218,12 +239,41 @@ impl Recovery<'_> {
         for part in parts.iter_mut().filter(|part| part.found.is_some() && !part.accepted.is_empty()) {
             part.close().map_err(io_error(part.number))?;
         }
-        let mut torn: Vec<u32> = parts.iter().filter(|part| part.accepted.is_empty()).map(|part| part.number).collect();
+        let recognised = |part: &Part| part.footer.is_some() || part.found.iter().flatten().next().is_some();
+        let empty = parts.iter().filter(|part| part.accepted.is_empty());
+        let mut torn: Vec<_> = empty.map(|part| Torn { number: part.number, recognised: recognised(part) }).collect();
         parts.retain(|part| !part.accepted.is_empty());
         // A file without a label between others that count is damaged, not unfinished.
         let last = parts.last().map_or(base.through, |part| part.number);
-        torn.extend(unlabelled.iter().filter(|number| **number > last));
+        let beyond = unlabelled.iter().filter(|number| **number > last);
+        torn.extend(beyond.map(|&number| Torn { number, recognised: false }));
+        torn.sort_unstable_by_key(|torn| torn.number);
         Ok(torn)
+    }
+
+    /// Renames those in which something was written and nothing can be recognised; gives the others.
+    fn set_aside(&mut self, torn: Vec<Torn>) -> Result<Vec<u32>, OpenError> {
+        let mut others = Vec::new();
+        // The last first, so that the log never has a hole.
+        for Torn { number, recognised } in torn.into_iter().rev() {
+            let name = segment_name(number);
+            let is_written = || {
+                let file = self.disk.open(&name)?;
+                Ok(read_to_end(&*file, FIRST_RECORD.into(), SEGMENT_BYTES_MAX.into())?.iter().any(|byte| *byte != 0))
+            };
+            let is_evidence = !recognised && is_written().map_err(|error| reading(number, error))?;
+            if !is_evidence || self.set_aside >= SET_ASIDE_MAX {
+                others.push(number);
+                continue;
+            }
+            let aside = format!("{name}{SET_ASIDE}");
+            tracing::warn!("nothing in {name} can be recognised; it is no longer used and kept as {aside}");
+            let io_error = |source| OpenError::Io { what: format!("renaming {name}"), source };
+            self.disk.rename(&name, &aside).map_err(io_error)?;
+            self.set_aside += 1;
+            self.opened.set_aside += 1;
+        }
+        Ok(others)
     }
 
     /// Removes files, the last first, so that the log never has a hole.
@@ -333,13 +383,15 @@ struct Walk {
     synced: u64,
     /// The number of the record that comes next.
     next: u64,
+    /// The newest generation so far.
+    generation: u64,
     /// Everything from here on is the torn end.
     ended: bool,
     previous: u32,
 }
 
 impl Walk {
-    fn take(&mut self, part: &mut Part, is_oldest: bool, opened: &mut Opened) {
+    fn take(&mut self, part: &mut Part, before: Option<&mut Part>, is_oldest: bool, opened: &mut Opened) {
         let is_neighbour = part.number == self.previous + 1 && !is_oldest;
         self.previous = part.number;
         if part.found.is_none() && !self.ended {
@@ -350,8 +402,10 @@ impl Walk {
             part.accepted = footer.entries.to_vec();
             (part.first, part.last) = (footer.first, footer.last);
             self.next = self.next.max(footer.last + 1);
+            self.generation = part.accepted.iter().map(|entry| entry.generation.0).fold(self.generation, u64::max);
             return;
         }
+        let mut before = before.filter(|before| is_neighbour && before.found.is_some());
         let found = part.found.take().unwrap_or_default();
         for record in &found {
             self.ended = self.ended || !self.belongs(record);
@@ -365,22 +419,65 @@ impl Walk {
                 continue;
             }
             if header.sequence > self.next && (is_neighbour || !part.accepted.is_empty()) {
-                lost(opened, part.number, header.entry.offset, header.sequence - self.next);
+                self.fill_gap(part, before.take(), record, opened);
             }
             if !good {
-                let Entry { kind, grid, index, offset, .. } = header.entry;
-                let block = (kind == Kind::Put).then_some((grid, index));
-                let place = format!("{}+{offset}", segment_name(part.number));
-                opened.damages.push(Damage { block, place, what: "the record's seal is broken".to_owned() });
+                damaged(opened, part.number, &header.entry, "the record's seal is broken");
             }
-            if part.accepted.is_empty() {
-                part.first = header.sequence;
-            }
-            part.accepted.push(header.entry);
-            part.last = header.sequence;
-            self.next = header.sequence + 1;
+            self.accept(part, header.sequence, header.entry);
         }
         part.found = Some(found);
+    }
+
+    fn accept(&mut self, part: &mut Part, sequence: u64, entry: Entry) {
+        if part.accepted.is_empty() {
+            part.first = sequence;
+        }
+        part.accepted.push(entry);
+        part.last = sequence;
+        self.next = sequence + 1;
+        self.generation = self.generation.max(entry.generation.0);
+    }
+
+    /// Records before `record` are damaged beyond recognition. What the last of them was about, `record` says: it takes
+    /// its place in the log nevertheless, so that no older version of that block passes for the newest. If `record` is
+    /// the first of its segment, that place is in the segment before.
+    fn fill_gap(&mut self, part: &mut Part, before: Option<&mut Part>, record: &Found, opened: &mut Opened) {
+        let Found { header, good } = *record;
+        let count = header.sequence - self.next;
+        let lost_here = |opened: &mut Opened, count| lost(opened, part.number, header.entry.offset, count);
+        let end_of = |part: &Part| part.accepted.last().map_or(FIRST_RECORD, |entry| entry.offset + entry.bytes());
+        let Some(name) = header.previous.filter(|_| good) else { return lost_here(opened, count) };
+        if count > 1 {
+            lost_here(opened, count - 1);
+        }
+        let least = if name.kind == Kind::Put { 2 * UNIT } else { UNIT };
+        let (end, gap) = (end_of(part), header.entry.offset - end_of(part));
+        let (home, offset, bytes) = match before {
+            _ if gap >= least && name.kind == Kind::Put && count == 1 => (part, end, gap),
+            _ if gap >= least => (part, header.entry.offset - least, least),
+            Some(before) => {
+                let end = end_of(before);
+                (before, end, least)
+            }
+            None => return lost_here(opened, 1),
+        };
+        let entry = Entry {
+            kind: name.kind,
+            grid: name.grid,
+            index: name.index,
+            // The next one, as it was unless the record was a copy. A drop ends all that came before it.
+            generation: match header.entry.kind {
+                Kind::GridDrop => Generation(self.generation),
+                _ => Generation(self.generation + 1),
+            },
+            length: (bytes - UNIT).min(limits::BLOCK_SIZE_MAX),
+            // Where the deletion first was: here or before.
+            crc: if name.kind == Kind::Put { 0 } else { home.number },
+            offset,
+        };
+        damaged(opened, home.number, &entry, "the record's header is damaged; what it was about, the next one says");
+        self.accept(home, header.sequence - 1, entry);
     }
 
     /// Whether a record still is part of the log: it is the next one, or what lies before it is damage.
@@ -391,6 +488,12 @@ impl Walk {
             false => sequence <= self.synced,
         }
     }
+}
+
+fn damaged(opened: &mut Opened, number: u32, entry: &Entry, what: &str) {
+    let Entry { kind, grid, index, offset, .. } = *entry;
+    let block = (kind == Kind::Put).then_some((grid, index));
+    opened.damages.push(Damage { block, place: format!("{}+{offset}", segment_name(number)), what: what.to_owned() });
 }
 
 fn lost(opened: &mut Opened, number: u32, offset: u32, count: u64) {

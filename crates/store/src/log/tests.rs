@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod golden;
 mod pretend;
+mod threads;
 
 use super::*;
 use crate::engine::{Change, Edit, Got, Patience, Placed, ReadError};

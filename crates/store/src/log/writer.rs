@@ -1,7 +1,8 @@
 //! Appending records: sealed on the caller's thread into a chunk in memory, which the committer then writes.
 
-use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, closing_bytes, seal_record};
-use super::index::{Location, SEGMENT_MAX};
+use super::compact::ROUND;
+use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, Name, SEQUENCE_MAX, UNIT, closing_bytes, seal_record};
+use super::index::{Location, SEGMENT_BYTES_MAX, SEGMENT_MAX};
 use super::shelf::{SegmentFile, segment_name};
 use super::{Grid, Inner, disk};
 use crate::engine::{Broken, WriteError};
@@ -12,11 +13,13 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// A chunk of this many bytes is handed to the committer; large enough for `pwrite` to run at full speed, small
 /// enough to be in the processor's cache still.
-pub(super) const CHUNK_TARGET: usize = 256 << 10;
+pub(super) const CHUNK_TARGET: usize = 1 << 20;
 /// Room in a chunk: the page before a segment's first record, and a largest record begun just below the target.
 const CHUNK_ROOM: usize = FIRST_RECORD as usize + CHUNK_TARGET + limits::BLOCK_SIZE_MAX as usize + 64;
 /// Bytes sealed and not yet written beyond which a put waits for the committer.
 pub(super) const UNWRITTEN_MAX: usize = 8 << 20;
+/// It waits until no more than this is left, so that it does not go to sleep again with the next chunk.
+pub(super) const UNWRITTEN_LOW: usize = UNWRITTEN_MAX / 2;
 
 /// A run of a segment's bytes on its way to the file.
 pub(super) struct Chunk {
@@ -76,6 +79,8 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     /// The newest record's number.
     pub(super) sequence: u64,
+    /// What it is about, if it was appended since the opening.
+    pub(super) previous: Option<Name>,
     /// The newest generation given.
     pub(super) generation: u64,
     pub(super) next_segment: u32,
@@ -98,15 +103,17 @@ pub(super) enum Purpose {
     Put,
     Delete,
     Compaction,
+    /// The note that a segment is released, which is what gives room back.
+    Release,
 }
 
 impl Purpose {
     /// Segments that must stay free for others.
-    const fn leaves(self) -> u64 {
+    pub(super) const fn leaves(self) -> u64 {
         match self {
             Self::Put => 2,
             Self::Delete => 1,
-            Self::Compaction => 0,
+            Self::Compaction | Self::Release => 0,
         }
     }
 }
@@ -158,8 +165,12 @@ impl Inner {
             offset: 0,
         };
         let bytes = entry.bytes();
+        // Whatever else fills a segment, the notes fit that make room on a full disk.
+        let notes = if purpose == Purpose::Release { 0 } else { ROUND };
         let fits = |active: &Active| {
-            let end = active.end as usize + bytes as usize + closing_bytes(active.entries.len() + 1);
+            let notes_bytes = notes * UNIT as usize;
+            let end =
+                active.end as usize + bytes as usize + notes_bytes + closing_bytes(active.entries.len() + 1 + notes);
             end <= self.settings.segment_bytes as usize
         };
         if !w.active.as_ref().is_some_and(fits) {
@@ -171,7 +182,9 @@ impl Inner {
             entry.crc = active.segment.label.number;
         }
         w.sequence += 1;
-        let header = Header { entry, sequence: w.sequence, synced: self.durable.load(Relaxed) };
+        let name = Name { kind: entry.kind, grid: entry.grid, index: entry.index };
+        let previous = w.previous.replace(name);
+        let header = Header { entry, sequence: w.sequence, synced: self.durable.load(Relaxed), previous };
         let chunk = Arc::get_mut(&mut active.chunk).expect("the open chunk is nobody else's");
         let from = chunk.length;
         chunk.length += bytes as usize;
@@ -200,8 +213,10 @@ impl Inner {
     fn roll(&self, w: &mut Writer, purpose: Purpose) -> Result<(), WriteError> {
         // The room is taken first: if there is none, all stays as it is.
         let number = w.next_segment;
-        if number > SEGMENT_MAX {
-            return Err(WriteError::Full { what: format!("the store has used all its {SEGMENT_MAX} segment numbers") });
+        // The new segment's records need numbers, too.
+        if number > SEGMENT_MAX || w.sequence > SEQUENCE_MAX - u64::from(SEGMENT_BYTES_MAX) {
+            let what = format!("the store has used all its {SEGMENT_MAX} segment or {SEQUENCE_MAX} record numbers");
+            return Err(WriteError::Full { what });
         }
         let limit = self.settings.limit_bytes;
         let segment_bytes = u64::from(self.settings.segment_bytes);
@@ -216,7 +231,7 @@ impl Inner {
             return Err(WriteError::Full { what });
         }
         let name = segment_name(number);
-        let file = match self.disk.create(&name, segment_bytes) {
+        let file = match self.make_segment(w, &name, purpose) {
             Ok(file) => file,
             Err(error) if disk::no_room(&error) => {
                 return Err(WriteError::Full { what: format!("the disk has no room for a further segment ({error})") });

@@ -93,7 +93,7 @@ fn an_undamaged_store_reports_nothing() {
 fn any_changed_byte_of_a_closed_store_is_reported_and_harms_at_most_its_record() {
     let (world, contents) = store(false);
     let dice = &mut Dice(11);
-    for name in world.names() {
+    for name in world.names().into_iter().filter(|name| !name.starts_with("reserve")) {
         let length = world.clone().content(&name).len();
         // Every byte of the small structures, and a sample of the rest.
         let ends = (0..140).chain(2040..2200).chain(4090..4240).chain(length.saturating_sub(300)..length);
@@ -120,25 +120,24 @@ fn a_changed_byte_in_an_unclosed_segment_harms_at_most_its_record() {
     let dice = &mut Dice(12);
     let last = world.names().into_iter().filter(|name| name.starts_with("segment")).max().unwrap();
     let length = world.clone().content(&last).iter().rposition(|byte| *byte != 0).unwrap();
-    let mut unnamed = 0;
-    for _ in 0..300 {
+    for _ in 0..400 {
         let byte = dice.below(length as u64 - 128) as usize;
         let mut world = world.clone();
         world.content(&last)[byte] ^= 1 << dice.below(8);
-        let (log, opened, _) = open(world).unwrap();
-        let grid = log.open_grid(GRID, shape(1024)).unwrap();
-        let wrong = (0..=BLOCKS).filter(|index| match grid.get(at(*index), Patience::Waiting) {
-            Ok(Got::Block(block)) => Some(&block.payload.as_ref().to_vec()) != contents.get(index),
-            Ok(_) => contents.contains_key(index),
-            Err(_) => true,
-        });
-        assert!(wrong.count() <= 1, "byte {byte}");
+        let (log, opened, disk) = open(world).unwrap();
+        // No older version of a block passes for the newest, not even where the header is damaged itself.
+        let lost_now = lost(&log, &contents);
+        assert!(lost_now.len() <= 1, "byte {byte}: {lost_now:?}");
         let damages = damages(&log, &opened);
         assert!(!damages.is_empty() || byte < 4096, "byte {byte}: nothing reported");
-        unnamed += usize::from(damages.iter().all(|damage| damage.block.is_none()));
+        for index in &lost_now {
+            let named = damages.iter().any(|damage| damage.block == Some((GRID, at(*index))));
+            assert!(named, "byte {byte}: block {index} is lost and not named in {damages:?}");
+        }
+        // Nor later.
+        drop(log);
+        assert_eq!(lost(&open(disk.world()).unwrap().0, &contents), lost_now, "byte {byte}");
     }
-    // A header that is damaged itself does not say whose it was; headers are a small part.
-    assert!(unnamed < 150, "{unnamed}");
 }
 
 #[test]
@@ -166,6 +165,29 @@ fn a_missing_or_short_segment_takes_only_its_own_blocks() {
             }
         }
     }
+}
+
+#[test]
+fn a_last_segment_in_which_nothing_is_recognised_is_kept_as_evidence() {
+    let (world, _) = store(true);
+    let last = world.names().into_iter().filter(|name| name.starts_with("segment")).max().unwrap();
+    for from in [0, 4096] {
+        let mut world = world.clone();
+        let content = world.content(&last);
+        content[from..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        let evidence = content.clone();
+        let (log, opened, disk) = open(world).unwrap();
+        assert_eq!(opened.set_aside, 1);
+        drop(log);
+        let mut world = disk.world();
+        assert!(*world.content(&format!("{last}.damaged")) == evidence);
+        assert_eq!(open(world).unwrap().1.set_aside, 0);
+    }
+    let mut world = world;
+    world.content(&last).fill(0);
+    let (_log, opened, disk) = open(world).unwrap();
+    assert_eq!(opened.set_aside, 0);
+    assert!(disk.world().names().iter().all(|name| !name.ends_with("damaged")));
 }
 
 #[test]

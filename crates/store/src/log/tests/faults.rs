@@ -74,6 +74,72 @@ fn a_full_disk_refuses_puts_loses_nothing_and_is_usable_again() {
     assert_filled(&*open(&disk, settings()).open_grid(GRID, shape(1024)).unwrap(), count + 1);
 }
 
+/// Fills a disk to the last, deletes everything and begins again, several times.
+fn live_on_a_full_disk(disk: Arc<dyn Disk>, settings: &Settings) {
+    let (log, _) = Log::open(Arc::clone(&disk), &KEY, settings.clone()).unwrap();
+    let grid = log.open_grid(GRID, shape(1024)).unwrap();
+    let mut counts = Vec::new();
+    for round in 0..6 {
+        let (count, error) = fill(&*grid, 0);
+        assert!(matches!(error, WriteError::Full { .. }), "{error}");
+        assert_filled(&*grid, count);
+        // First those that leave no segment empty, so that something must be copied.
+        let order = (0..count).filter(|index| index % 3 > 0).chain((0..count).step_by(3));
+        for index in order {
+            grid.put(at(index), &whole(b"")).unwrap_or_else(|e| panic!("round {round}, block {index} of {count}: {e}"));
+        }
+        assert_eq!(grid.usage().blocks, 0);
+        log.compact().unwrap();
+        counts.push(count);
+    }
+    let least = counts.iter().min().unwrap();
+    assert!(least * 10 >= counts[0] * 8, "room is lost from round to round: {counts:?}");
+    let (count, _) = fill(&*grid, 0);
+    drop((grid, log));
+    let (log, opened) = Log::open(disk, &KEY, settings.clone()).unwrap();
+    assert_eq!(opened.damages, []);
+    let grid = log.open_grid(GRID, shape(1024)).unwrap();
+    assert_filled(&*grid, count);
+    put(&*grid, 0, b"");
+}
+
+#[test]
+fn a_disk_full_to_the_last_still_takes_deletions_and_compaction() {
+    let disk = Pretend::default();
+    disk.set_fault(Some(Fault::Room(300 << 10)));
+    live_on_a_full_disk(Arc::new(disk), &settings());
+}
+
+/// For an empty file system of a few MiB, with real threads: `OKAPI_SMALL_DISK=/mnt/small cargo test -- --ignored`.
+#[test]
+#[ignore = "it fills the file system named by OKAPI_SMALL_DISK"]
+fn a_real_disk_full_to_the_last_does_too() {
+    let folder = std::env::var_os("OKAPI_SMALL_DISK").expect("OKAPI_SMALL_DISK names a folder on a small disk");
+    let disk = RealDisk::new(&std::path::Path::new(&folder).join("log")).unwrap();
+    live_on_a_full_disk(Arc::new(disk), &Settings { segment_bytes: 256 << 10, ..Settings::default() });
+}
+
+#[test]
+fn what_is_not_written_yet_is_read_from_memory_even_in_a_hurry() {
+    let disk = Pretend::default();
+    let log = open(&disk, settings());
+    let grid = log.open_grid(GRID, shape(1024)).unwrap();
+    put(&*grid, 3, &[3; 1000]);
+    disk.set_fault(Some(Fault::Cold));
+    let is_there = || match grid.get(at(3), Patience::Hurried).unwrap() {
+        Got::Block(block) => block.payload.as_ref() == [3; 1000],
+        Got::NotNow => false,
+        Got::Absent => panic!("it was put"),
+    };
+    assert!(is_there(), "it is in the open chunk");
+    log.inner.close_active(&mut log.inner.writer.lock());
+    assert!(is_there(), "it is on its way to the file");
+    log.flush().unwrap();
+    assert!(!is_there(), "it is in the file alone");
+    assert_filled(&*grid, 0);
+    assert_eq!(read(&*grid, 3).unwrap().1, [3; 1000]);
+}
+
 #[test]
 fn at_its_limit_a_store_refuses_puts_and_still_deletes_and_compacts() {
     let disk = Pretend::default();

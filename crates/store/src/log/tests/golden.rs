@@ -41,7 +41,11 @@ fn segment() -> Vec<u8> {
     let mut bytes = vec![0; FIRST_RECORD as usize];
     label().write_page(&mut bytes);
     for (at, entry) in entries().into_iter().enumerate() {
-        let header = Header { entry, sequence: 40 + at as u64, synced: 39 };
+        let previous = at.checked_sub(1).map(|before| {
+            let Entry { kind, grid, index, .. } = entries()[before];
+            Name { kind, grid, index }
+        });
+        let header = Header { entry, sequence: 40 + at as u64, synced: 39, previous };
         let payload: &[u8] = match at {
             0 => &[7; 64],
             1 => b"hello",
@@ -75,10 +79,34 @@ fn a_segment_has_the_same_bytes_for_ever() {
     let footer = trailer.open(&keys, &mut sealed).unwrap();
     assert_eq!((*footer.entries).clone(), entries());
     assert_eq!((footer.first, footer.last, footer.synced), (40, 44, 42));
-    for entry in entries() {
+    for (at, entry) in entries().into_iter().enumerate() {
         let header = peek_header(&keys, &golden, entry.offset, golden.len() as u32).unwrap();
         assert_eq!(header.entry, entry);
+        assert_eq!((header.sequence, header.synced), (40 + at as u64, 39));
+        let before = at.checked_sub(1).map(|before| entries()[before]);
+        assert_eq!(header.previous, before.map(|Entry { kind, grid, index, .. }| Name { kind, grid, index }));
     }
+}
+
+#[test]
+fn what_was_durable_is_told_exactly_or_a_little_older() {
+    let entry = entries()[0];
+    let told = |sequence, synced| {
+        let mut bytes = [0; HEADER];
+        Header { entry, sequence, synced, previous: None }.write(&mut bytes);
+        let header = Header::read(&bytes, entry.offset, 1 << 20).unwrap();
+        assert_eq!((header.entry, header.sequence, header.previous), (entry, sequence, None));
+        header.synced
+    };
+    for ago in [1, 2, 1000, 32_766, 32_767] {
+        assert_eq!(told(SEQUENCE_MAX, SEQUENCE_MAX - ago), SEQUENCE_MAX - ago);
+    }
+    for ago in [32_768, 32_769, 1_000_000, 33_000_000] {
+        let synced = told(SEQUENCE_MAX, SEQUENCE_MAX - ago);
+        assert!((SEQUENCE_MAX - ago - 1023..=SEQUENCE_MAX - ago).contains(&synced), "{ago}");
+    }
+    assert_eq!(told(1 << 40, 5), 0);
+    assert_eq!(told(32_768, 0), 0);
 }
 
 #[test]

@@ -103,6 +103,21 @@ impl World {
         Ok(())
     }
 
+    fn bytes(&self) -> u64 {
+        self.names.values().map(|id| self.files[*id].now.len() as u64).sum()
+    }
+
+    /// By how much an operation makes a file longer.
+    fn growth(&self, op: &Op) -> u64 {
+        let beyond = |id: &usize, end: u64| end.saturating_sub(self.files[*id].now.len() as u64);
+        match op {
+            Op::Create(_, room) => *room,
+            Op::Write(id, offset, bytes) => beyond(id, offset + bytes.len() as u64),
+            Op::SetLength(id, length) => beyond(id, *length),
+            _ => 0,
+        }
+    }
+
     fn give(&mut self, name: &str, id: Option<usize>) {
         match id {
             Some(id) => self.names.insert(name.to_owned(), id),
@@ -191,6 +206,10 @@ pub(super) enum Fault {
     From(u64, ErrorKind),
     /// Files cannot be made between the two.
     Full(u64, u64),
+    /// All files together can have so many bytes.
+    Room(u64),
+    /// Nothing that is in a file is in memory.
+    Cold,
     /// The first sync from there on fails, and what it should have made durable is lost.
     Sync(u64),
 }
@@ -243,6 +262,9 @@ impl Pretend {
             (Some(Fault::Full(from, to)), Op::Create(..)) if (from..to).contains(&now) => {
                 return Err(ErrorKind::StorageFull.into());
             }
+            (Some(Fault::Room(room)), op) if inside.world.bytes() + inside.world.growth(op) > room => {
+                return Err(ErrorKind::StorageFull.into());
+            }
             (Some(Fault::Sync(from)), Op::Sync(id)) if now >= from => {
                 let file = &mut inside.world.files[*id];
                 file.pending.clear();
@@ -291,8 +313,11 @@ struct PretendFile {
 }
 
 impl DiskFile for PretendFile {
-    fn read_at(&self, into: &mut [u8], offset: u64, _hurried: bool) -> Result<usize> {
+    fn read_at(&self, into: &mut [u8], offset: u64, hurried: bool) -> Result<usize> {
         let inside = self.disk.0.lock();
+        if hurried && matches!(inside.fault, Some(Fault::Cold)) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         let rest = inside.world.files[self.id].now.get(offset as usize..).unwrap_or(&[]);
         let count = rest.len().min(into.len());
         into[..count].copy_from_slice(&rest[..count]);
