@@ -3,6 +3,7 @@
 use crate::house::{House, Running, noise, walk};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 #[test]
@@ -116,7 +117,9 @@ fn damage_is_reported_and_hides_nothing_else() {
     let node = house.up(&[]);
     house.run_with(&["put", "-i0..", "-", "-q"], &noise(1 << 20)).ok("blocks");
     assert_eq!(node.end(Signal::TERM).0.code(), Some(0));
-    let largest = walk(&house.path("data")).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "seg");
+    let segments = walk(&house.path("data")).into_iter().filter(is_segment);
+    let largest = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
     let mut bytes = std::fs::read(&largest).unwrap();
     bytes[500_000] ^= 1;
     std::fs::write(&largest, bytes).unwrap();

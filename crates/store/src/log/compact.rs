@@ -138,7 +138,6 @@ impl Inner {
             0 => u64::MAX,
             limit => limit.saturating_sub(w.held),
         };
-        let left = left.min(self.disk.free());
         // What of a segment can hold records, by a cautious guess at its footer.
         let usable = segment_bytes - u64::from(FIRST_RECORD) - segment_bytes / 8;
         let needed = |stays: u64| stays.div_ceil(usable) * segment_bytes;

@@ -45,11 +45,6 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Whatever the operating system says; what is durable is then unknown.
     fn sync_dir(&self) -> io::Result<()>;
-
-    /// Bytes that are still free, as far as anybody knows.
-    fn free(&self) -> u64 {
-        u64::MAX
-    }
 }
 
 /// One file of a [`Disk`].

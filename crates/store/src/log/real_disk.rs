@@ -75,10 +75,6 @@ impl Disk for RealDisk {
         std::fs::rename(self.folder.join(from), self.folder.join(to))
     }
 
-    fn free(&self) -> u64 {
-        rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
-    }
-
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }

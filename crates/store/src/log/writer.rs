@@ -224,12 +224,6 @@ impl Inner {
             let what = format!("the store holds {} bytes of the {limit} that its limit allows", w.held);
             return Err(WriteError::Full { what });
         }
-        // On a disk that is full to the last byte nothing could even be deleted.
-        let kept = segment_bytes * purpose.leaves();
-        if kept > 0 && self.disk.free() < segment_bytes + kept {
-            let what = format!("the disk has no room for a further segment and {kept} bytes kept for deletes");
-            return Err(WriteError::Full { what });
-        }
         let name = segment_name(number);
         let file = match self.make_segment(w, &name, purpose) {
             Ok(file) => file,

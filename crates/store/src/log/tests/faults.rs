@@ -110,15 +110,6 @@ fn a_disk_full_to_the_last_still_takes_deletions_and_compaction() {
     live_on_a_full_disk(Arc::new(disk), &settings());
 }
 
-/// For an empty file system of a few MiB, with real threads: `OKAPI_SMALL_DISK=/mnt/small cargo test -- --ignored`.
-#[test]
-#[ignore = "it fills the file system named by OKAPI_SMALL_DISK"]
-fn a_real_disk_full_to_the_last_does_too() {
-    let folder = std::env::var_os("OKAPI_SMALL_DISK").expect("OKAPI_SMALL_DISK names a folder on a small disk");
-    let disk = RealDisk::new(&std::path::Path::new(&folder).join("log")).unwrap();
-    live_on_a_full_disk(Arc::new(disk), &Settings { segment_bytes: 256 << 10, ..Settings::default() });
-}
-
 #[test]
 fn what_is_not_written_yet_is_read_from_memory_even_in_a_hurry() {
     let disk = Pretend::default();
