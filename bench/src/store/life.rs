@@ -6,12 +6,17 @@ use crate::{Fault, random, server};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Blocks put at a time: one frame's worth.
 const BATCH: u64 = 16;
 /// Contents are slices of one pool, so that making them up costs the bench next to nothing.
 const POOL_BYTES: usize = 16 << 20;
+
+/// An engine that has written nothing for so long has tidied up.
+const QUIET: Duration = Duration::from_secs(2);
+/// No engine is given more time than this to do so.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// What is done in one life.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +94,9 @@ fn write(name: &str, dir: &Path, life: &Life) -> Result<Figures, Fault> {
     let start = Instant::now();
     figures.extend(put_all("overwrite", &mut *engine, &pool, life, order, &mut versions)?);
     check(&mut *engine, &pool, life, &versions)?;
+    if life.overwrites > 0 {
+        settle()?;
+    }
     drop(engine);
     // Closing belongs to it: whoever tidies up in the background has to be done by then.
     figures.insert("overwrite_closed".to_owned(), start.elapsed().as_secs_f64());
@@ -149,6 +157,20 @@ fn read_all(engine: &mut dyn Engine, pool: &Pool, life: &Life, versions: &[u8]) 
     let ops = life.reads as f64 / start.elapsed().as_secs_f64();
     let cpu = (server::own_cpu() - cpu) * 1e6 / life.reads.max(1) as f64;
     Ok(vec![("read_ops".to_owned(), ops), ("read_cpu".to_owned(), cpu)])
+}
+
+/// Gives an engine time to tidy up in the background: until it has written nothing for a while.
+fn settle() -> Result<(), Fault> {
+    let (mut before, mut since) = (written()?, Instant::now());
+    let start = Instant::now();
+    while since.elapsed() < QUIET && start.elapsed() < SETTLED {
+        std::thread::sleep(QUIET / 20);
+        let now = written()?;
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
 }
 
 /// Compares some blocks whole.

@@ -26,9 +26,9 @@ pub(super) const ROUND: usize = 8;
 /// `1 / r = (u - 1) / ln u`: at 160 % that is 0.56, at 125 % it would be 1.7.
 const BUSY_PERCENT: u64 = 160;
 /// The same while no puts come in.
-const IDLE_PERCENT: u64 = 115;
+const IDLE_PERCENT: u64 = 118;
 /// Beyond this, puts help to compact.
-const CROWDED_PERCENT: u64 = 190;
+const CROWDED_PERCENT: u64 = 220;
 /// Segments held beyond the percentage that are no reason for anything.
 const SLACK_SEGMENTS: u64 = 3;
 /// Bytes of remembered deletions per live byte, in percent, from which the oldest segment is rewritten too, so that
