@@ -117,7 +117,8 @@ fn damage_is_reported_and_hides_nothing_else() {
     let node = house.up(&[]);
     house.run_with(&["put", "-i0..", "-", "-q"], &noise(1 << 20)).ok("blocks");
     assert_eq!(node.end(Signal::TERM).0.code(), Some(0));
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "seg");
+    let is_segment =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"segment-"));
     let segments = walk(&house.path("data")).into_iter().filter(is_segment);
     let largest = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
     let mut bytes = std::fs::read(&largest).unwrap();
