@@ -6,6 +6,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/link/src/map.rs",
     "crates/link/src/map/copy.rs",
     "crates/node/tests/allocations.rs",
+    "crates/store/tests/allocations.rs",
     "crates/store/src/memory/arena.rs",
     "crates/store/src/memory/past_cache.rs",
     "crates/store/src/memory/region.rs",

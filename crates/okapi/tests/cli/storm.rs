@@ -232,8 +232,8 @@ fn kills(engine: &str, count: u64) {
     house.ok(&format!("grid create storm -s 4K --engine {engine} -q"));
     let mut acknowledged = 0;
     for round in 0..count {
-        let most = if dice.roll(3) == 0 { 12 } else { 250 };
-        let kill_at = 1 + dice.roll(most);
+        // Every third kill comes when hardly anything has happened, the others in full swing.
+        let kill_at = if round % 3 == 0 { 1 + dice.roll(12) } else { 100 + dice.roll(150) };
         acknowledged += kill_at;
         storm(&node, &mut dice, &mut memories, kill_at as i64);
         node.wait();
