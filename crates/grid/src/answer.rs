@@ -33,7 +33,7 @@ pub fn answer<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<
         // Without descriptors the whole body is one piece: then there must be none.
         Some(Op::Get | Op::Put) if ask.descriptors.len() != described => Status::Malformed,
         Some(Op::Get) => match backend.grid(ask.header.grid) {
-            Ok(_) => return get(ask, backend, outbox),
+            Ok(block_size) => return get(ask, block_size, backend, outbox),
             Err(status) => status,
         },
         Some(Op::Put) => match backend.grid(ask.header.grid) {
@@ -50,18 +50,16 @@ pub fn answer<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<
     Answered::Yes
 }
 
-fn get<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payload>) -> Answered {
+fn get<B: Backend>(
+    ask: &Frame<'_>,
+    block_size: BlockSize,
+    backend: &mut B,
+    outbox: &mut Outbox<B::Payload>,
+) -> Answered {
     if !ask.payload.is_empty() {
         outbox.refuse(&ask.header, Status::Malformed, "a get has no payload");
         return Answered::Yes;
     }
-    let block_size = match backend.grid(ask.header.grid) {
-        Ok(block_size) => block_size.bytes(),
-        Err(status) => {
-            outbox.refuse(&ask.header, status, status.text());
-            return Answered::Yes;
-        }
-    };
     let credit = ask.header.credit.min(limits::REPLY_WINDOW) as usize;
     let header = reply_header(&ask.header, Status::Ok);
     let mut draft = outbox.draft(header, ask.header.count, Outcome::BYTES);
@@ -73,7 +71,7 @@ fn get<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<B::Payl
         let wanted = GetAsk::decode(bytes);
         let outcome = match wanted.index {
             None => Outcome::bare(Status::BadIndex),
-            Some(_) if wanted.slice.offset > block_size => Outcome::bare(Status::PastBlock),
+            Some(_) if wanted.slice.offset > block_size.bytes() => Outcome::bare(Status::PastBlock),
             Some(index) => match backend.get(ask.header.grid, index) {
                 Fetched::Absent => Outcome::bare(Status::Absent),
                 Fetched::Failed(status) => Outcome::bare(status),

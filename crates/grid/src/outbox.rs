@@ -183,22 +183,21 @@ impl<P: AsRef<[u8]>> Outbox<P> {
         assert!(count <= self.waiting, "more bytes sent than were waiting");
         self.waiting -= count;
         while count > 0 {
-            let (left, copied) = match self.pieces.front_mut().expect("waiting bytes are in pieces") {
+            let left = match self.pieces.front_mut().expect("waiting bytes are in pieces") {
                 Piece::Copied(length) => {
                     let taken = count.min(*length);
                     *length -= taken;
                     self.sent += taken;
                     count -= taken;
-                    (*length, true)
+                    *length
                 }
                 Piece::Lent { range, .. } => {
                     let taken = count.min(range.len());
                     range.start += taken;
                     count -= taken;
-                    (range.len(), false)
+                    range.len()
                 }
             };
-            debug_assert!(left == 0 || count == 0, "{copied}");
             if left == 0 {
                 self.pieces.pop_front();
             }
