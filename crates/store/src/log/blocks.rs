@@ -6,6 +6,7 @@ use super::index::{GridIndex, Location};
 use super::reader::{Record, Unread};
 use super::shelf::segment_name;
 use super::writer::{Draft, Purpose, Writer};
+use crate::edit;
 use crate::engine::{
     Block, Blocks, Change, Edit, Got, GridUsage, Listed, Patience, Placed, ReadError, Shape, WriteError,
 };
@@ -289,14 +290,7 @@ impl Handle {
             Edit::Whole { .. } => unreachable!("taken above"),
         };
         let new = &mut scratch.insert(self.log.pools.lend(self.shape.block_size.bytes())).buffer()[..length];
-        let kept = old.len().min(length);
-        new[..kept].copy_from_slice(&old[..kept]);
-        new[kept..].fill(0);
-        match change.edit {
-            Edit::Slice { offset, bytes } => new[offset as usize..][..bytes.len()].copy_from_slice(bytes),
-            Edit::Zeroes { offset, length } => new[offset as usize..][..length as usize].fill(0),
-            Edit::Truncate { .. } | Edit::Whole { .. } => {}
-        }
+        edit::fill(&change.edit, old, new);
         Ok((Some(before), Content::Whole(new, crc32c(new))))
     }
 
