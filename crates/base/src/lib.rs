@@ -13,8 +13,12 @@ pub mod grid;
 pub mod limits;
 pub mod machine;
 pub mod map;
+pub mod member;
+pub mod shape;
 
 pub use address::{Address, Endpoint, Index};
 pub use block::{BlockSize, Slice};
 pub use crc::{Crc, crc32c};
 pub use grid::{Durability, Generation, GridId, Ticket};
+pub use member::{Digest, GroupId, MemberId, NodeId, SegmentName};
+pub use shape::{SHARDS_MAX, Shape};

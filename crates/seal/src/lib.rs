@@ -3,10 +3,14 @@
 //! The algorithms are AES-256-GCM (through aws-lc-rs) and BLAKE3. What is sealed is laid out by those who seal it.
 
 pub mod aead;
+pub mod hash;
 pub mod node_key;
+pub mod sign;
 
 pub use aead::{ALGORITHM_AES_256_GCM, Forged, NONCE_BYTES, Nonce, Sealer, TAG_BYTES};
+pub use hash::{Hasher, hash};
 pub use node_key::{KeyError, NodeKey, Secret};
+pub use sign::{SIGNATURE_BYTES, Signature, SigningKey, verify};
 
 /// Fills `bytes` from the operating system's source of randomness.
 ///

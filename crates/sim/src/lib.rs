@@ -1,0 +1,1 @@
+//! Many peers in a pretend world, replayed from a seed.
