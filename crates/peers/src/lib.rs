@@ -2,3 +2,11 @@
 #![no_std]
 
 extern crate alloc;
+
+pub mod limits;
+pub mod machine;
+pub mod peer;
+pub mod placement;
+
+pub use machine::{Blob, Done, Event, Input, Order, Output, ShardId, Thing, Work};
+pub use peer::{Care, Identity, Peer, Settings};

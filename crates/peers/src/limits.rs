@@ -1,0 +1,47 @@
+//! Every limit and every span of time of the peers' protocol, with its unit.
+
+use core::time::Duration;
+
+/// Bytes of a letter without its payload.
+pub const LETTER_MAX: usize = 256 << 10;
+/// Bytes of a payload: one shard of the largest segment in the narrowest shape.
+pub const PAYLOAD_MAX: usize = 16 << 20;
+/// Bytes of a wrapped data key.
+pub const KEY_MAX: usize = 1024;
+/// Segments of one owner.
+pub const SEGMENTS_MAX: usize = 1 << 20;
+/// Shards one node holds for others.
+pub const SHARDS_MAX: usize = 1 << 20;
+/// Segments a node spatters, moves or repairs at a time: each may have all its shards in memory.
+pub const PLANS_MAX: usize = 4;
+/// Shards a node lets others send it at a time.
+pub const INBOUND_MAX: usize = 4;
+/// Offers of shards that wait for their turn, for each owner.
+pub const OFFERS_MAX: usize = 64;
+/// Deeds in one letter.
+pub const DEEDS_PER_LETTER: usize = 64;
+/// Tickets to join that are out at a time.
+pub const TICKETS_MAX: usize = 64;
+
+/// How far ahead of this node's clock a letter's stamp may be.
+pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(10 * 60);
+/// How old a letter may be when it comes.
+pub const LETTER_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// The first wait for an answer; each further one is twice as long, up to [`RETRY_MAX`].
+pub const RETRY_FIRST: Duration = Duration::from_secs(10);
+/// The longest wait between two tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
+/// How long a holder that was chosen for a shard may be silent before another is taken instead.
+pub const HOLDER_PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How long the member list must have rested before shards are moved for it.
+pub const LIST_REST: Duration = Duration::from_secs(5 * 60);
+/// Time between two pings of the same node, for each node in the group; see [`PING_MIN`] and [`PING_MAX`].
+pub const PING_PER_NODE: Duration = Duration::from_secs(30);
+/// The shortest time between two pings of the same node.
+pub const PING_MIN: Duration = Duration::from_secs(5 * 60);
+/// The longest time between two pings of the same node.
+pub const PING_MAX: Duration = Duration::from_secs(60 * 60);
+/// Time between two audits of the same holder.
+pub const AUDIT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Leaves asked for in one audit.
+pub const AUDIT_LEAVES: usize = 4;
