@@ -15,6 +15,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use okapi_base::{Digest, NodeId, SegmentName, Shape};
+pub use okapi_wire::peer::shard::ShardId;
 
 /// Bytes that several owners share without copying.
 pub type Blob = Arc<[u8]>;
@@ -74,20 +75,6 @@ pub enum Thing {
     Segment(SegmentName),
     /// A shard held for its owner.
     Shard(ShardId),
-}
-
-/// Names one shard: of whose segment, coded for which `k`, and which one. The same for 1of1, 1of2 and 1of3, whose
-/// shards are the same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShardId {
-    /// The node whose segment it is.
-    pub owner: NodeId,
-    /// The segment.
-    pub segment: SegmentName,
-    /// How many shards rebuild the segment.
-    pub k: u8,
-    /// Which of the shards.
-    pub index: u8,
 }
 
 /// What the user wants of a peer.
