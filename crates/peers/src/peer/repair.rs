@@ -1,0 +1,16 @@
+//! Repair of one's own segments: only the missing shards, from the live segment when it is there.
+
+use super::plan::{Need, Why};
+use super::review::View;
+use okapi_wire::peer::shard::Deed;
+
+/// The missing shards, if there is anybody to give one to.
+pub(super) fn missing(view: &View<'_>, deed: &Deed) -> Option<Need> {
+    let good = |index: usize| view.peer.is_good(view.segment, deed, index);
+    let complete = (0..deed.slots.len()).all(good);
+    (!complete && view.has_candidate(deed)).then(|| Need {
+        why: Why::Repair,
+        shape: deed.shape,
+        steps: view.steps(deed, good),
+    })
+}

@@ -1,0 +1,156 @@
+//! Looks at a segment of one's own and says what it needs, if anything.
+//!
+//! Nothing is polled: a segment is looked at when something about it, about one of its holders or about the member
+//! list has changed.
+
+use super::plan::{Need, Plan, Step, Why};
+use super::segment::Segment;
+use super::{Peer, reshape};
+use crate::limits::{PLANS_MAX, REVIEWS_PER_TURN};
+use crate::placement::group_of;
+use alloc::vec::Vec;
+use okapi_base::machine::Moment;
+use okapi_base::{NodeId, SegmentName, Shape};
+use okapi_wire::peer::shard::Deed;
+
+/// The state of a deed's holders, as far as this node knows.
+pub(super) struct View<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) name: SegmentName,
+    pub(super) segment: &'a Segment,
+    /// The shape that the group allows now.
+    pub(super) target: Shape,
+    /// Who should hold shards of that shape.
+    pub(super) desired: Vec<NodeId>,
+}
+
+/// What a look at a segment says.
+pub(super) enum Verdict {
+    /// All is as it should be.
+    Fine,
+    /// Something is to be done.
+    Need(Need),
+    /// It cannot be said before the placement is computed.
+    NoMap,
+}
+
+impl Peer {
+    /// Looks at segments that need it, the most endangered first, and starts plans for them while there is room.
+    pub(super) fn review(&mut self) {
+        let rested = self.resting.iter().take_while(|(at, _)| *at <= self.now).count();
+        for _ in 0..rested {
+            let (_, name) = self.resting.pop_first().expect("counted");
+            self.mine.dirty.insert(name);
+        }
+        for _ in 0..REVIEWS_PER_TURN {
+            let Some(name) = self.mine.dirty.pop_first() else { break };
+            match self.verdict(name) {
+                Some(Verdict::Need(need)) => {
+                    self.ready.insert((self.urgency(name, &need), name));
+                }
+                Some(Verdict::NoMap) => {
+                    self.awaiting_map.insert(name);
+                }
+                Some(Verdict::Fine) => {
+                    self.mine.segments.get_mut(&name).expect("it was looked at").placed_under =
+                        Some(self.members.version().digest);
+                }
+                None => {}
+            }
+        }
+        while self.mine.planned.len() < PLANS_MAX {
+            let Some((_, name)) = self.ready.pop_first() else { break };
+            // It may have changed since it was looked at.
+            if let Some(Verdict::Need(need)) = self.verdict(name) {
+                self.start(name, need);
+            }
+        }
+    }
+
+    /// Whether segments wait to be looked at.
+    pub(super) fn review_at(&self) -> Option<Moment> {
+        if !self.mine.dirty.is_empty() {
+            return Some(self.now);
+        }
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// What the segment needs; nothing if it is busy, resting or being given back.
+    fn verdict(&self, name: SegmentName) -> Option<Verdict> {
+        let segment = self.mine.segments.get(&name)?;
+        if segment.plan.is_some() || segment.release.is_some() || segment.rest_until > self.now || !self.may_place() {
+            return None;
+        }
+        let target = self.target_shape();
+        let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap) };
+        let desired = map.holders(group_of(&name), &self.identity.member, &self.node);
+        let view = View { peer: self, name, segment, target, desired };
+        let Some(deed) = &segment.deed else {
+            let steps = (0..target.n()).map(|_| Step::Open(None)).collect();
+            return Some(Verdict::Need(Need { why: Why::Spatter, shape: target, steps }));
+        };
+        let need = reshape::wider(&view, deed)
+            .or_else(|| super::repair::missing(&view, deed))
+            .or_else(|| reshape::narrower(&view, deed))
+            .or_else(|| super::part::drained(&view, deed))
+            .or_else(|| reshape::moved(&view, deed));
+        Some(need.map_or(Verdict::Fine, Verdict::Need))
+    }
+
+    /// Lower is more urgent: how many more losses the segment survives, segments never placed first.
+    fn urgency(&self, name: SegmentName, need: &Need) -> u32 {
+        let segment = &self.mine.segments[&name];
+        let Some(deed) = &segment.deed else { return 0 };
+        let good = (0..deed.slots.len()).filter(|index| self.is_good(segment, deed, *index)).count();
+        let spare = good.saturating_sub(deed.shape.k()) as u32;
+        match need.why {
+            Why::Spatter => 0,
+            Why::Repair => 1 + spare,
+            Why::Drain => 100 + spare,
+            Why::Reshape => 200 + spare,
+        }
+    }
+
+    fn start(&mut self, name: SegmentName, need: Need) {
+        let segment = self.mine.segments.get_mut(&name).expect("it was looked at");
+        let wanted = need.wanted();
+        let shape = need.shape;
+        segment.plan = Some(Plan::new(need, segment.revision() + 1));
+        self.mine.planned.insert(name);
+        self.source(name, shape, wanted);
+    }
+
+    /// Whether the holder of an index is one that is counted on: a member that is not gone for longer than is usual
+    /// for it, and not known to have lost the shard.
+    pub(super) fn is_good(&self, segment: &Segment, deed: &Deed, index: usize) -> bool {
+        let held = deed.slots[index].holder.is_some_and(|node| self.is_counted_on(node));
+        held && !segment.lost.contains(&(index as u8))
+    }
+
+    /// How many losses a deed survives as it lies.
+    pub(super) fn survives(&self, segment: &Segment, deed: &Deed) -> usize {
+        let good = (0..deed.slots.len()).filter(|index| self.is_good(segment, deed, *index)).count();
+        good.saturating_sub(deed.shape.k())
+    }
+}
+
+impl View<'_> {
+    /// A step for each index: held where `stays` says so, else open with the old holder named meanwhile.
+    pub(super) fn steps(&self, deed: &Deed, stays: impl Fn(usize) -> bool) -> Vec<Step> {
+        let step = |index: usize| match deed.slots[index].holder {
+            Some(node) if stays(index) => Step::Held(node),
+            Some(node) if !self.segment.lost.contains(&(index as u8)) && !self.peer.has_parted(node) => {
+                Step::Open(Some(node))
+            }
+            _ => Step::Open(None),
+        };
+        (0..deed.slots.len()).map(step).collect()
+    }
+
+    /// Whether there is somebody who could take a shard at once and has none.
+    pub(super) fn has_candidate(&self, deed: &Deed) -> bool {
+        let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        self.peer.candidates(self.name, self.target, &holders).next().is_some()
+            || self.segment.mended.values().any(|node| !holders.contains(node) && self.peer.is_here(*node))
+    }
+}

@@ -1,0 +1,101 @@
+//! The segments of this node's own: how each lies with the others, and what is to be done about it.
+
+use super::plan::Plan;
+use crate::machine::Blob;
+use alloc::collections::{BTreeMap, BTreeSet};
+use okapi_base::machine::Moment;
+use okapi_base::{Digest, NodeId, SegmentName};
+use okapi_wire::peer::shard::{Deed, Release};
+
+/// One segment of this node's own.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Its length in bytes.
+    pub(crate) bytes: u64,
+    /// Its wrapped data key.
+    pub(crate) key: Blob,
+    /// Whether the live segment is in the local store. If it is not, it is made from its shards.
+    pub(crate) live: bool,
+    /// How it lies with the others now, as far as that is confirmed.
+    pub(crate) deed: Option<Deed>,
+    /// The digest of the member list under which the deed was made: its places need no second look under the same.
+    pub(crate) placed_under: Option<Digest>,
+    /// Shards that their holders are known to have lost.
+    pub(crate) lost: BTreeSet<u8>,
+    /// Nodes that menders gave a shard to while this node was away, by index.
+    pub(crate) mended: BTreeMap<u8, NodeId>,
+    /// Who has not yet said that it knows the deed or the release, and since when it is asked.
+    pub(crate) untold: BTreeMap<NodeId, Telling>,
+    /// What is being done.
+    pub(crate) plan: Option<Plan>,
+    /// No longer needed: all shards are to be given back.
+    pub(crate) release: Option<Release>,
+    /// Whether the deed was reported safe.
+    pub(crate) safe: bool,
+    /// Not before then is another plan made, after one that could not be carried out.
+    pub(crate) rest_until: Moment,
+    /// How many plans in a row could do nothing.
+    pub(crate) fruitless: u32,
+}
+
+/// A node that is being told of a deed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Telling {
+    pub(crate) next: Moment,
+    pub(crate) tries: u32,
+}
+
+impl Segment {
+    pub(crate) fn new(bytes: u64, key: Blob) -> Self {
+        Self {
+            bytes,
+            key,
+            live: true,
+            deed: None,
+            placed_under: None,
+            lost: BTreeSet::new(),
+            mended: BTreeMap::new(),
+            untold: BTreeMap::new(),
+            plan: None,
+            release: None,
+            safe: false,
+            rest_until: Moment::default(),
+            fruitless: 0,
+        }
+    }
+
+    /// The highest revision any deed of it was signed with.
+    pub(crate) fn revision(&self) -> u32 {
+        let planned = self.plan.as_ref().map_or(0, |plan| plan.revision);
+        self.deed.as_ref().map_or(0, |deed| deed.revision).max(planned)
+    }
+}
+
+/// All segments of this node's own.
+#[derive(Debug, Default)]
+pub(crate) struct Mine {
+    pub(crate) segments: BTreeMap<SegmentName, Segment>,
+    /// Those that need a look: something about them, or about a holder, changed.
+    pub(crate) dirty: BTreeSet<SegmentName>,
+    /// Those that have a plan.
+    pub(crate) planned: BTreeSet<SegmentName>,
+    /// Those whose deed or release is not known to everyone.
+    pub(crate) telling: BTreeSet<SegmentName>,
+}
+
+impl Mine {
+    /// Every segment needs a look.
+    pub(crate) fn all_dirty(&mut self) {
+        self.dirty = self.segments.keys().copied().collect();
+    }
+
+    /// The segments of which `node` should hold a shard need a look.
+    pub(crate) fn dirty_for(&mut self, node: NodeId) {
+        for (name, segment) in &self.segments {
+            let holds = |deed: &Deed| deed.slots.iter().any(|slot| slot.holder == Some(node) || slot.holder.is_none());
+            if segment.deed.as_ref().is_none_or(holds) {
+                self.dirty.insert(*name);
+            }
+        }
+    }
+}
