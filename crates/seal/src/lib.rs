@@ -3,8 +3,10 @@
 //! The algorithms are AES-256-GCM (through aws-lc-rs) and BLAKE3. What is sealed is laid out by those who seal it.
 
 pub mod aead;
+pub mod code;
 pub mod hash;
 pub mod node_key;
+pub mod proof;
 pub mod sign;
 
 pub use aead::{ALGORITHM_AES_256_GCM, Forged, NONCE_BYTES, Nonce, Sealer, TAG_BYTES};
