@@ -2,7 +2,10 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+pub mod happiness;
 pub mod limits;
 pub mod machine;
 pub mod peer;
