@@ -18,6 +18,10 @@ pub const PLANS_MAX: usize = 4;
 pub const INBOUND_MAX: usize = 4;
 /// Offers of shards that wait for their turn, for each owner.
 pub const OFFERS_MAX: usize = 64;
+/// Amendments to one deed.
+pub const AMENDMENTS_MAX: usize = okapi_wire::peer::shard::AMENDMENTS_MAX;
+/// Segments looked at in one turn, before something else gets its turn.
+pub const REVIEWS_PER_TURN: usize = 256;
 /// Deeds in one letter.
 pub const DEEDS_PER_LETTER: usize = 64;
 /// Tickets to join that are out at a time.
@@ -31,6 +35,14 @@ pub const LETTER_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 pub const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait between two tries.
 pub const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
+/// When a node that is away is looked at again by those who have something to tell it, if it does not come back before.
+pub const TELL_AWAY: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long a shard that was asked for may take to come.
+pub const INBOUND_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// The first rest of a segment for which nothing could be done; each further one is twice as long.
+pub const REST_FIRST: Duration = Duration::from_secs(10 * 60);
+/// How often that rest is doubled, at most.
+pub const FRUITLESS_MAX: u32 = 6;
 /// How long a holder that was chosen for a shard may be silent before another is taken instead.
 pub const HOLDER_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// How long the member list must have rested before shards are moved for it.

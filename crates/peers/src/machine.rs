@@ -14,7 +14,7 @@ use crate::placement::{Map, Place};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use okapi_base::{Digest, NodeId, SegmentName, Shape};
+use okapi_base::{Digest, GroupId, NodeId, SegmentName, Shape};
 pub use okapi_wire::peer::shard::ShardId;
 
 /// Bytes that several owners share without copying.
@@ -91,6 +91,8 @@ pub enum Order {
     Join {
         /// The node that made the ticket.
         via: NodeId,
+        /// Its group, as the ticket tells.
+        group: GroupId,
         /// The ticket's secret.
         secret: [u8; 32],
     },
@@ -310,5 +312,12 @@ pub enum Event {
     Invited {
         /// Its secret.
         secret: [u8; 32],
+        /// The group it opens.
+        group: GroupId,
+    },
+    /// A node has been away for longer than is usual for it; what it holds counts as lost until it comes back.
+    Missing {
+        /// Which node.
+        node: NodeId,
     },
 }

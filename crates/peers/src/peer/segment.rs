@@ -34,6 +34,8 @@ pub(crate) struct Segment {
     pub(crate) safe: bool,
     /// Not before then is another plan made, after one that could not be carried out.
     pub(crate) rest_until: Moment,
+    /// A revision that was seen elsewhere; the next deed outranks it.
+    pub(crate) floor: u32,
     /// How many plans in a row could do nothing.
     pub(crate) fruitless: u32,
 }
@@ -60,6 +62,7 @@ impl Segment {
             release: None,
             safe: false,
             rest_until: Moment::default(),
+            floor: 0,
             fruitless: 0,
         }
     }
@@ -67,7 +70,7 @@ impl Segment {
     /// The highest revision any deed of it was signed with.
     pub(crate) fn revision(&self) -> u32 {
         let planned = self.plan.as_ref().map_or(0, |plan| plan.revision);
-        self.deed.as_ref().map_or(0, |deed| deed.revision).max(planned)
+        self.deed.as_ref().map_or(0, |deed| deed.revision).max(planned).max(self.floor)
     }
 }
 
@@ -79,14 +82,27 @@ pub(crate) struct Mine {
     pub(crate) dirty: BTreeSet<SegmentName>,
     /// Those that have a plan.
     pub(crate) planned: BTreeSet<SegmentName>,
-    /// Those whose deed or release is not known to everyone.
-    pub(crate) telling: BTreeSet<SegmentName>,
+    /// Those whose deed or release is not known to everyone, and when the next one is to be told.
+    pub(crate) telling: BTreeMap<SegmentName, Moment>,
+    /// The same by time.
+    pub(crate) tell_next: BTreeSet<(Moment, SegmentName)>,
 }
 
 impl Mine {
     /// Every segment needs a look.
     pub(crate) fn all_dirty(&mut self) {
         self.dirty = self.segments.keys().copied().collect();
+    }
+
+    /// Someone is to be told of a segment at `at`, or nobody any more.
+    pub(crate) fn tell_at(&mut self, name: SegmentName, at: Option<Moment>) {
+        if let Some(old) = self.telling.remove(&name) {
+            self.tell_next.remove(&(old, name));
+        }
+        if let Some(at) = at {
+            self.telling.insert(name, at);
+            self.tell_next.insert((at, name));
+        }
     }
 
     /// The segments of which `node` should hold a shard need a look.

@@ -21,14 +21,13 @@ use okapi_wire::peer::letter::{Body, No};
 use okapi_wire::peer::shard::{Deed, Receipt, ShardId, Slot};
 
 impl Peer {
-    /// Asks for the bytes of shards, from the live segment or, if that is lost, from other shards.
+    /// Asks for the bytes of shards. They are made from the live segment; one that is lost comes back first.
     pub(super) fn source(&mut self, name: SegmentName, shape: Shape, wanted: Vec<u8>) {
-        let segment = &self.mine.segments[&name];
-        if segment.live {
-            let work = Work::Code { segment: name, shape, wanted };
-            self.work(Job::Code(name), work);
+        if self.mine.segments[&name].live {
+            self.work(Job::Code(name), Work::Code { segment: name, shape, wanted });
         } else {
-            self.gather_for_plan(name);
+            self.abandon(name);
+            self.bring_back(name);
         }
     }
 
@@ -263,11 +262,8 @@ impl Peer {
         self.mine.planned.remove(&name);
         let mut deed = plan.draft.clone().expect("a settled plan has a draft");
         deed.revision += 1;
-        for ((slot, holder), step) in deed.slots.iter_mut().zip(plan.holders()).zip(&plan.steps) {
+        for (slot, holder) in deed.slots.iter_mut().zip(plan.holders()) {
             slot.holder = holder;
-            if matches!(step, Step::Done(_)) && deed.shape.k() == plan.shape.k() {
-                continue;
-            }
         }
         deed.signature = self.identity.sign(&deed);
         let now = self.now;
@@ -289,7 +285,7 @@ impl Peer {
         segment.fruitless = 0;
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
-        self.mine.telling.insert(name);
+        self.mine.tell_at(name, Some(now));
         self.keep_segment(name);
         self.drop_own_unless_named(name, old.as_ref(), &deed);
         self.settle_books(name, old.as_ref(), &deed);
@@ -361,7 +357,7 @@ impl Peer {
         deed.signature = self.identity.sign(&deed);
         segment.deed = Some(deed.clone());
         segment.untold.extend(concerned.into_iter().map(|node| (node, Telling { next: now, tries: 0 })));
-        self.mine.telling.insert(name);
+        self.mine.tell_at(name, Some(now));
         self.keep_segment(name);
         self.drop_own_unless_named(name, plan.draft.as_ref(), &deed);
         self.settle_books(name, plan.draft.as_ref(), &deed);

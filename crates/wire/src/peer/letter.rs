@@ -141,8 +141,8 @@ pub enum Body {
     Timeline(Vec<u8>),
     /// Kind 5: a message about contracts.
     Contract(Vec<u8>),
-    /// Kind 6: secret of the ticket 32. I was invited.
-    JoinAsk([u8; 32]),
+    /// Kind 6: secret of the ticket 32, then a pledge, as in `member`. I was invited.
+    JoinAsk([u8; 32], Vec<u8>),
     /// Kind 7: a vouch, as in `member`. You may join.
     JoinYes(Vec<u8>),
     /// Kind 8: why u8 (1 no such ticket, 2 expired, 3 used by another). You may not join.
@@ -234,7 +234,7 @@ impl Body {
             Self::Members(_) => 3,
             Self::Timeline(_) => 4,
             Self::Contract(_) => 5,
-            Self::JoinAsk(_) => 6,
+            Self::JoinAsk(..) => 6,
             Self::JoinYes(_) => 7,
             Self::JoinNo(_) => 8,
             Self::Offer(..) => 10,
@@ -271,7 +271,10 @@ impl Body {
             | Self::Contract(bytes)
             | Self::JoinYes(bytes)
             | Self::Attest(bytes) => body.bytes(bytes),
-            Self::JoinAsk(secret) => body.bytes(secret),
+            Self::JoinAsk(secret, pledge) => {
+                body.bytes(secret);
+                body.bytes(pledge);
+            }
             Self::JoinNo(why) => body.u8(*why),
             Self::Offer(deed, index, amendment) => {
                 body.u8(*index);
@@ -330,7 +333,7 @@ impl Body {
             3 => Self::Members(body.rest().to_vec()),
             4 => Self::Timeline(body.rest().to_vec()),
             5 => Self::Contract(body.rest().to_vec()),
-            6 => Self::JoinAsk(body.array()?),
+            6 => Self::JoinAsk(body.array()?, body.rest().to_vec()),
             7 => Self::JoinYes(body.rest().to_vec()),
             8 => Self::JoinNo(body.u8()?),
             10 => {

@@ -1,0 +1,333 @@
+//! Mend: repairs the segments of an owner that is gone. The first of the holders that are here fetches k shards, computes
+//! only the missing ones and gives each a new holder; the owner's deed stays, amended.
+
+use super::gather::{For, Gather};
+use super::hold::shard_of;
+use super::post::stamp;
+use super::pulse::Contact;
+use super::refusal::Refusal;
+use super::work::Job;
+use super::{Peer, plan::Ask};
+use crate::limits::{HOLDER_PATIENCE, MENDS_MAX, MEND_STAGGER, RETRY_FIRST, RETRY_MAX};
+use crate::machine::{Blob, Done, Event, Work};
+use crate::placement::group_of;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use okapi_base::machine::Moment;
+use okapi_base::{NodeId, SegmentName};
+use okapi_wire::peer::letter::Body;
+use okapi_wire::peer::shard::{Amendment, Deed, Receipt, ShardId};
+
+/// How far a segment is mended.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Shards are being fetched.
+    Gathering,
+    /// Missing ones are being computed.
+    Rebuilding,
+    /// They are offered, one after the other.
+    Placing(Option<Ask>),
+}
+
+/// A segment that is being mended.
+#[derive(Debug)]
+pub(crate) struct Mend {
+    deed: Deed,
+    stage: Stage,
+    /// Shards to place, by index.
+    missing: Vec<u8>,
+    shards: BTreeMap<u8, Blob>,
+    tried: BTreeSet<NodeId>,
+    placed: u32,
+    read: u64,
+    sent: u64,
+}
+
+/// Which segment: its owner and name.
+type At = (NodeId, SegmentName);
+
+/// All mending.
+#[derive(Debug, Default)]
+pub(crate) struct Mends {
+    active: BTreeMap<At, Mend>,
+    /// Segments to be looked at, and when.
+    queue: BTreeSet<(Moment, At)>,
+}
+
+impl Mends {
+    pub(crate) fn wake_at(&self) -> Option<Moment> {
+        let asking = |mend: &Mend| match &mend.stage {
+            Stage::Placing(Some(ask)) => Some(ask.next),
+            _ => None,
+        };
+        let asked = self.active.values().filter_map(asking).min();
+        let queued = if self.active.len() < MENDS_MAX { self.queue.first().map(|(at, _)| *at) } else { None };
+        asked.into_iter().chain(queued).min()
+    }
+}
+
+impl Peer {
+    /// A node is gone: its own segments, and those it held shards of whose owners are gone, may need mending.
+    pub(super) fn mend_gone(&mut self, node: NodeId) {
+        let concerned: Vec<At> = self
+            .theirs
+            .deeds
+            .iter()
+            .filter(|(at, foreign)| at.0 == node || foreign.holders().any(|(_, holder)| holder == node))
+            .map(|(at, _)| *at)
+            .collect();
+        concerned.into_iter().for_each(|at| self.mend_later(at));
+    }
+
+    fn mend_later(&mut self, at: At) {
+        let Some(rank) = self.mend_rank(at) else { return };
+        self.mends.queue.insert((Moment(self.now.0 + MEND_STAGGER * rank), at));
+    }
+
+    /// How many holders that are here come before this node.
+    fn mend_rank(&self, at: At) -> Option<u32> {
+        let foreign = self.theirs.deeds.get(&at)?;
+        let mut holders: Vec<(u8, NodeId)> = foreign.holders().filter(|(_, node)| self.is_here(*node)).collect();
+        holders.sort_unstable();
+        holders.iter().position(|(_, node)| *node == self.node).map(|rank| rank as u32)
+    }
+
+    /// An owner came back: it is told who got its shards meanwhile.
+    pub(super) fn mend_back(&mut self, owner: NodeId) {
+        let amended: Vec<Amendment> = self
+            .theirs
+            .deeds
+            .range((owner, SegmentName([0; 32]))..=(owner, SegmentName([0xff; 32])))
+            .filter_map(|(_, foreign)| foreign.amended.as_ref())
+            .flat_map(|amended| amended.amendments.iter().copied())
+            .collect();
+        for amendment in amended {
+            self.send(owner, Body::Amended(amendment));
+        }
+        self.mends.active.retain(|at, _| at.0 != owner);
+        self.gathers.retain(|at, gather| at.0 != owner || gather.purpose != For::Mend);
+    }
+
+    /// Looks at the segments whose time has come, and asks again where nobody answered.
+    pub(super) fn mend(&mut self) {
+        while self.mends.active.len() < MENDS_MAX {
+            let Some((at, which)) = self.mends.queue.first().copied() else { break };
+            if at > self.now {
+                break;
+            }
+            self.mends.queue.pop_first();
+            self.mend_if_needed(which);
+        }
+        let due: Vec<At> = self.mends.active.keys().copied().collect();
+        due.into_iter().for_each(|at| self.pump_mend(at));
+    }
+
+    fn mend_if_needed(&mut self, at: At) {
+        if self.mends.active.contains_key(&at) || at.0 == self.node || self.pulses.contact(at.0) != Contact::Gone {
+            return;
+        }
+        let Some(foreign) = self.theirs.deeds.get(&at) else { return };
+        let Some(deed) = foreign.in_force().cloned() else { return };
+        let good: BTreeSet<(u8, NodeId)> =
+            foreign.holders().filter(|(_, node)| self.is_counted_on(*node)).collect();
+        let is_missing = |index: &u8| !good.iter().any(|(held, _)| held == index);
+        let missing: Vec<u8> = (0..deed.shape.n() as u8).filter(is_missing).collect();
+        let held: BTreeSet<u8> = good.iter().map(|(index, _)| *index).collect();
+        if missing.is_empty() || held.len() < deed.shape.k() || self.mend_rank(at).is_none() {
+            return;
+        }
+        let mend = Mend {
+            deed: deed.clone(),
+            stage: Stage::Gathering,
+            missing,
+            shards: BTreeMap::new(),
+            tried: BTreeSet::new(),
+            placed: 0,
+            read: 0,
+            sent: 0,
+        };
+        self.mends.active.insert(at, mend);
+        self.gather(Gather::new(For::Mend, deed, good));
+    }
+
+    /// Enough shards came.
+    pub(super) fn mend_gathered(&mut self, at: At) {
+        let Some(gather) = self.gathers.remove(&at) else { return };
+        let Some(mend) = self.mends.active.get_mut(&at) else { return };
+        mend.read = gather.read;
+        mend.stage = Stage::Rebuilding;
+        let work = Work::Rebuild {
+            bytes: mend.deed.bytes,
+            shape: mend.deed.shape,
+            have: gather.have.into_iter().collect(),
+            wanted: mend.missing.clone(),
+        };
+        self.work(Job::Rebuild(at.0, at.1), work);
+    }
+
+    pub(super) fn rebuilt(&mut self, owner: NodeId, segment: SegmentName, done: Done) {
+        let at = (owner, segment);
+        let Some(mend) = self.mends.active.get_mut(&at) else { return };
+        if let Done::Shards { shards, .. } = done {
+            mend.shards = shards.into_iter().collect();
+            mend.stage = Stage::Placing(None);
+            self.pump_mend(at);
+        } else {
+            self.mends.active.remove(&at);
+        }
+    }
+
+    fn pump_mend(&mut self, at: At) {
+        let Some(mend) = self.mends.active.get(&at) else { return };
+        let Stage::Placing(ask) = &mend.stage else { return };
+        match *ask {
+            Some(ask) if ask.next > self.now => {}
+            Some(ask) => self.mend_ask(at, ask),
+            None => self.mend_next(at),
+        }
+    }
+
+    /// Takes the next missing shard to a node, or ends.
+    fn mend_next(&mut self, at: At) {
+        let mend = &self.mends.active[&at];
+        let (owner, group) = (self.owner_of(at.0), group_of(&at.1));
+        let holders: Vec<NodeId> =
+            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
+        let Some(map) = self.maps.of(mend.deed.shape) else { return self.want_map(mend.deed.shape) };
+        let is_free = |node: &NodeId| {
+            *node != self.node && !holders.contains(node) && !mend.tried.contains(node) && self.is_here(*node)
+        };
+        let desired = map.holders(group, &owner, &at.0).into_iter().find(|node| is_free(node));
+        let next = || map.replacement(group, &owner, &at.0, &holders).find(|node| is_free(node));
+        let node = if mend.missing.is_empty() { None } else { desired.or_else(next) };
+        let Some(node) = node else { return self.mended(at) };
+        let ask = Ask { node, old: None, since: self.now, next: self.now, tries: 0 };
+        self.mend_ask(at, ask);
+    }
+
+    fn mend_ask(&mut self, at: At, ask: Ask) {
+        let now = self.now;
+        let silent = now.0.saturating_sub(ask.since.0) >= HOLDER_PATIENCE;
+        let mend = self.mends.active.get_mut(&at).expect("it is active");
+        if silent {
+            mend.tried.insert(ask.node);
+            mend.stage = Stage::Placing(None);
+            return self.mend_next(at);
+        }
+        let wait = (RETRY_FIRST * 2u32.saturating_pow(ask.tries)).min(RETRY_MAX);
+        mend.stage = Stage::Placing(Some(Ask { next: Moment(now.0 + wait), tries: ask.tries + 1, ..ask }));
+        let (deed, index) = (mend.deed.clone(), mend.missing[0]);
+        let amendment = self.amendment(&deed, index, ask.node);
+        self.send(ask.node, Body::Offer(deed, index, Some(amendment)));
+    }
+
+    fn amendment(&self, deed: &Deed, index: u8, holder: NodeId) -> Amendment {
+        let mut amendment = Amendment {
+            group: self.group,
+            owner: deed.owner,
+            segment: deed.segment,
+            revision: deed.revision,
+            index,
+            holder,
+            mender: self.node,
+            stamp: stamp(self.now),
+            signature: [0; 64],
+        };
+        amendment.signature = self.identity.sign(&amendment);
+        amendment
+    }
+
+    /// The mend that offers this shard to this node.
+    fn mend_of(&mut self, from: NodeId, shard: ShardId) -> Option<&mut Mend> {
+        let mend = self.mends.active.get_mut(&(shard.owner, shard.segment))?;
+        let asked = matches!(&mend.stage, Stage::Placing(Some(ask)) if ask.node == from);
+        (asked && mend.missing.first() == Some(&shard.index)).then_some(mend)
+    }
+
+    pub(super) fn mend_wanted(&mut self, from: NodeId, shard: ShardId) {
+        let now = self.now;
+        let Some(mend) = self.mend_of(from, shard) else { return self.refuse(Refusal::Unasked) };
+        let Some(bytes) = mend.shards.get(&shard.index).cloned() else { return };
+        mend.sent += bytes.len() as u64;
+        if let Stage::Placing(Some(ask)) = &mut mend.stage {
+            ask.since = now;
+            ask.next = Moment(now.0 + RETRY_MAX / 2);
+        }
+        self.send_with(from, Body::Place(shard), bytes);
+    }
+
+    pub(super) fn mend_receipted(&mut self, from: NodeId, receipt: &Receipt) {
+        let shard = receipt.shard;
+        let at = (shard.owner, shard.segment);
+        let Some(mend) = self.mend_of(from, shard) else { return self.refuse(Refusal::Unasked) };
+        if mend.deed.slots[usize::from(shard.index)].root != receipt.root {
+            return self.refuse(Refusal::BadSignature);
+        }
+        mend.missing.remove(0);
+        mend.shards.remove(&shard.index);
+        mend.placed += 1;
+        mend.stage = Stage::Placing(None);
+        let deed = mend.deed.clone();
+        let amendment = self.amendment(&deed, shard.index, from);
+        self.learn_amendment(amendment);
+        let holders: BTreeSet<NodeId> =
+            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
+        for node in holders.into_iter().filter(|node| *node != self.node) {
+            self.send(node, Body::Amended(amendment));
+        }
+        self.pump_mend(at);
+    }
+
+    /// A node will not take a shard that this one mends.
+    pub(super) fn mend_refused(&mut self, from: NodeId, shard: ShardId) {
+        let Some(mend) = self.mend_of(from, shard) else { return };
+        mend.tried.insert(from);
+        mend.stage = Stage::Placing(None);
+        self.pump_mend((shard.owner, shard.segment));
+    }
+
+    /// Nothing more can be done now.
+    fn mended(&mut self, at: At) {
+        let Some(mend) = self.mends.active.remove(&at) else { return };
+        if mend.placed > 0 {
+            let (shards, read, sent) = (mend.placed, mend.read, mend.sent);
+            self.tell_user(Event::Repaired { owner: at.0, segment: at.1, shards, read, sent });
+        }
+    }
+
+    /// Someone gave a shard a new holder.
+    pub(super) fn amended(&mut self, amendment: Amendment) {
+        if amendment.owner == self.node {
+            return self.own_amended(&amendment);
+        }
+        let at = (amendment.owner, amendment.segment);
+        let Some(deed) = self.theirs.deeds.get(&at).and_then(|foreign| foreign.in_force()).cloned() else { return };
+        match self.check_amendment(&deed, &amendment) {
+            Ok(()) => self.learn_amendment(amendment),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// While this node was away one of its segments was mended: the new holder serves if its shard is needed, and drops
+    /// it otherwise when it is told of the deed.
+    fn own_amended(&mut self, amendment: &Amendment) {
+        let name = amendment.segment;
+        if self.check_signer(amendment.mender).is_err() || !self.verified(amendment.mender, amendment) {
+            return self.refuse(Refusal::BadSignature);
+        }
+        let now = self.now;
+        let Some(segment) = self.mine.segments.get_mut(&name) else {
+            return self.release_unknown(amendment.holder, name);
+        };
+        let Some(deed) = &segment.deed else { return };
+        let named = deed.slots.get(usize::from(amendment.index)).and_then(|slot| slot.holder);
+        if named == Some(amendment.holder) || amendment.revision != deed.revision {
+            return;
+        }
+        segment.mended.insert(amendment.index, amendment.holder);
+        // A deed of the next revision settles it, whoever is named.
+        segment.resettle = true;
+        let _ = now;
+        self.mine.dirty.insert(name);
+    }
+}

@@ -1,0 +1,212 @@
+//! Pulse: who is here. Pings every node now and then, and tells a node that sleeps from one that is gone.
+
+use super::Peer;
+use crate::limits::{MISSED_PINGS, PING_MAX, PING_MIN, PING_PER_NODE};
+use crate::machine::Event;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+use okapi_base::NodeId;
+use okapi_base::machine::Moment;
+use okapi_wire::peer::letter::{Body, Ping};
+
+/// How a node is doing, as far as this one knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contact {
+    /// It was heard lately.
+    Here,
+    /// It was not heard lately; that is usual for it.
+    Away,
+    /// It has been away for longer than is usual for it.
+    Gone,
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    pub(crate) contact: Contact,
+    /// When it was heard last, or when this node began to listen; moved on by the time this node itself was away.
+    pub(crate) heard: Moment,
+    next_ping: Moment,
+    /// The ping that is out, and when it was sent.
+    out: Option<(u64, Moment)>,
+    /// How often in a row the two sides' books differed.
+    pub(crate) differs: u32,
+}
+
+/// What is known of all other nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Pulses {
+    pub(crate) nodes: BTreeMap<NodeId, Pulse>,
+    /// When it was last made sure that time goes on as usual.
+    ticked: Moment,
+    next: Option<Moment>,
+}
+
+impl Pulses {
+    pub(crate) fn contact(&self, node: NodeId) -> Contact {
+        self.nodes.get(&node).map_or(Contact::Away, |pulse| pulse.contact)
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Moment> {
+        self.next
+    }
+}
+
+impl Peer {
+    /// Time between two pings of the same node: the larger the group, the longer.
+    pub(super) fn ping_every(&self) -> Duration {
+        let others = self.pulses.nodes.len() as u32;
+        (PING_PER_NODE * others).clamp(PING_MIN, PING_MAX)
+    }
+
+    /// The member list changed: listens to those who are in it.
+    pub(super) fn follow_members(&mut self) {
+        let now = self.now;
+        let others: Vec<NodeId> = self.others().collect();
+        self.pulses.nodes.retain(|node, _| others.contains(node));
+        for node in others {
+            // The first ping goes out at once: it is how two nodes meet.
+            self.pulses.nodes.entry(node).or_insert(Pulse {
+                contact: Contact::Away,
+                heard: now,
+                next_ping: now,
+                out: None,
+                differs: 0,
+            });
+        }
+        self.pulses.next = Some(now);
+    }
+
+    /// Sends the pings that are due, and notices who has fallen silent.
+    pub(super) fn beat(&mut self) {
+        let now = self.now;
+        if self.pulses.next.is_none_or(|next| next > now) {
+            return;
+        }
+        let every = self.ping_every();
+        self.forgive_own_absence(every);
+        let mut silent = Vec::new();
+        let mut due = Vec::new();
+        for (node, pulse) in &mut self.pulses.nodes {
+            if pulse.next_ping <= now {
+                due.push(*node);
+                pulse.next_ping = Moment(now.0 + every);
+            }
+            if pulse.contact == Contact::Here && now.0.saturating_sub(pulse.heard.0) > every * MISSED_PINGS {
+                pulse.contact = Contact::Away;
+                silent.push(*node);
+            }
+        }
+        silent.into_iter().for_each(|node| self.went_away(node));
+        due.into_iter().for_each(|node| self.ping(node));
+        self.find_gone();
+        self.pulses.next = self.pulses.nodes.values().map(|pulse| pulse.next_ping).min();
+    }
+
+    /// A machine that slept, or was not run, has not heard the others for that time; that is not their fault.
+    fn forgive_own_absence(&mut self, every: Duration) {
+        let passed = self.now.0.saturating_sub(self.pulses.ticked.0);
+        if passed > every * 2 && self.pulses.ticked != Moment::default() {
+            for pulse in self.pulses.nodes.values_mut() {
+                pulse.heard = Moment((pulse.heard.0 + passed).min(self.now.0));
+            }
+        }
+        self.pulses.ticked = self.now;
+    }
+
+    fn ping(&mut self, node: NodeId) {
+        let ping = self.ping_for(node);
+        let number = self.send(node, Body::Ping(ping));
+        let pulse = self.pulses.nodes.get_mut(&node).expect("only known nodes are pinged");
+        pulse.out = Some((number, self.now));
+    }
+
+    pub(super) fn ping_for(&self, node: NodeId) -> Ping {
+        let version = self.members.version();
+        let (head_sequence, head) = self.own_head();
+        Ping { list_number: version.number, list_digest: version.digest, head_sequence, head, balance: self.balance(node) }
+    }
+
+    /// Something was heard of a node.
+    pub(super) fn heard(&mut self, node: NodeId) {
+        let now = self.now;
+        let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
+        let was = pulse.contact;
+        pulse.heard = now;
+        pulse.contact = Contact::Here;
+        self.remember_contact(node);
+        if was != Contact::Here {
+            self.came_back(node);
+        }
+    }
+
+    pub(super) fn pinged(&mut self, from: NodeId, number: u64, ping: &Ping) {
+        let answer = self.ping_for(from);
+        self.send(from, Body::Pong(number, answer));
+        self.compare(from, ping);
+    }
+
+    pub(super) fn ponged(&mut self, from: NodeId, number: u64, ping: &Ping) {
+        let now = self.now;
+        if let Some(pulse) = self.pulses.nodes.get_mut(&from)
+            && let Some((out, sent)) = pulse.out
+            && out == number
+        {
+            pulse.out = None;
+            self.measured_latency(from, now.0.saturating_sub(sent.0));
+        }
+        self.compare(from, ping);
+    }
+
+    /// What the other side says of itself against what is known here.
+    fn compare(&mut self, from: NodeId, ping: &Ping) {
+        self.compare_lists(from, ping.list_number, ping.list_digest);
+        self.compare_balance(from, &ping.balance);
+        self.saw_head(from, ping.head_sequence, ping.head);
+    }
+
+    fn came_back(&mut self, node: NodeId) {
+        self.mine.dirty_for(node);
+        self.tell_anew(node);
+        self.mend_back(node);
+        self.ask_contract_anew(node);
+    }
+
+    fn went_away(&mut self, node: NodeId) {
+        self.remember_absence(node);
+        self.gather_lost(node);
+    }
+
+    /// Finds nodes that have been away for longer than is usual for them. While this node hears fewer than half of
+    /// the group it judges nobody: more likely it is cut off itself.
+    fn find_gone(&mut self) {
+        let nodes = &self.pulses.nodes;
+        let count = |contact: Contact| nodes.values().filter(|pulse| pulse.contact == contact).count();
+        let (here, away) = (count(Contact::Here) + 1, count(Contact::Away));
+        if away == 0 || (here < away && nodes.len() > 1) {
+            return;
+        }
+        let is_over = |node: NodeId, pulse: &Pulse| {
+            pulse.contact == Contact::Away && self.now.0.saturating_sub(pulse.heard.0) > self.grace_of(node)
+        };
+        let gone: Vec<NodeId> =
+            nodes.iter().filter(|(node, pulse)| is_over(**node, pulse)).map(|(node, _)| *node).collect();
+        for node in gone {
+            self.pulses.nodes.get_mut(&node).expect("it was just seen").contact = Contact::Gone;
+            self.mine.dirty_for(node);
+            self.mend_gone(node);
+            self.tell_user(Event::Missing { node });
+        }
+    }
+
+    /// Whether a node was heard lately.
+    pub(super) fn is_here(&self, node: NodeId) -> bool {
+        node == self.node || (self.is_active(node) && self.pulses.contact(node) == Contact::Here)
+    }
+
+    /// Whether a node is a member that is here or usually comes back.
+    pub(super) fn is_counted_on(&self, node: NodeId) -> bool {
+        node == self.node || (!self.has_parted(node) && self.pulses.contact(node) != Contact::Gone)
+    }
+}
