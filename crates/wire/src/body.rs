@@ -94,10 +94,19 @@ impl<'a> BodyReader<'a> {
         Self(bytes)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], BodyError> {
+    /// Exactly `count` bytes.
+    ///
+    /// # Errors
+    /// [`BodyError::Short`].
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], BodyError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(BodyError::Short)?;
         self.0 = rest;
         Ok(taken)
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        core::mem::take(&mut self.0)
     }
 
     /// Exactly `N` bytes.
