@@ -46,10 +46,22 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// What both the member's key and the node's key sign, once.
+    /// What the node's key signs when it enters a group.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         encoded(|body| self.encode(body))
+    }
+
+    /// What the member's key signs when the node is made: all but the group, so that the node can enter one later
+    /// without the member's secret.
+    #[must_use]
+    pub fn member_signed_bytes(&self) -> Vec<u8> {
+        encoded(|body| {
+            body.bytes(&self.node.0);
+            body.bytes(&self.member.0);
+            body.bytes(&self.recipient);
+            body.u32(self.number);
+        })
     }
 
     /// What the name of the group is the hash of, if this node founds it at `stamp` (milliseconds since 1970).
@@ -82,6 +94,29 @@ impl Message for Binding {
             recipient: body.array()?,
             number: body.u32()?,
         })
+    }
+}
+
+/// With what a newcomer asks a node of the group to vouch for it: who it is, by both its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pledge {
+    /// Who it is.
+    pub binding: Binding,
+    /// The member's signature of the binding without its group.
+    pub member_signature: SignatureBytes,
+    /// The node's signature of the binding.
+    pub node_signature: SignatureBytes,
+}
+
+impl Message for Pledge {
+    fn encode(&self, body: &mut BodyWriter<'_>) {
+        self.binding.encode(body);
+        body.bytes(&self.member_signature);
+        body.bytes(&self.node_signature);
+    }
+
+    fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
+        Ok(Self { binding: Binding::decode(body)?, member_signature: body.array()?, node_signature: body.array()? })
     }
 }
 
@@ -241,7 +276,7 @@ pub struct MemberRecord {
     pub vouches_honoured: u64,
     /// What proves `proven`: at most [`ATTESTATIONS_MAX`], in the order of their signers, each signer once.
     pub attestations: Vec<Attestation>,
-    /// The member's signature of the binding.
+    /// The member's signature of the binding without its group.
     pub member_signature: SignatureBytes,
     /// The node's signature of the binding.
     pub node_signature: SignatureBytes,
@@ -254,6 +289,12 @@ impl MemberRecord {
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         encoded(|body| self.encode_unsigned(body))
+    }
+
+    /// Who it is, with the signatures of both its keys.
+    #[must_use]
+    pub const fn pledge(&self) -> Pledge {
+        Pledge { binding: self.binding, member_signature: self.member_signature, node_signature: self.node_signature }
     }
 
     fn encode_unsigned(&self, body: &mut BodyWriter<'_>) {

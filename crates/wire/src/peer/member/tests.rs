@@ -98,6 +98,12 @@ fn what_is_signed_is_all_but_the_signature() {
     bytes.extend([0x99; 64]);
     assert_eq!(MemberRecord::parse(&bytes), Ok(record()));
     assert_ne!(attestation().signed_bytes(&GroupId([1; 32])), attestation().signed_bytes(&GroupId([2; 32])));
+    let mut elsewhere = record().binding;
+    elsewhere.group = GroupId([0; 32]);
+    assert_ne!(elsewhere.signed_bytes(), record().binding.signed_bytes());
+    assert_eq!(elsewhere.member_signed_bytes(), record().binding.member_signed_bytes());
+    let pledge = record().pledge();
+    assert_eq!(Pledge::parse(&encoded(|body| pledge.encode(body))), Ok(pledge));
     let vouch = record().vouch;
     let mut another = record().binding;
     another.member = MemberId([0; 32]);
