@@ -12,6 +12,7 @@ pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod op;
+pub mod peer;
 pub mod status;
 
 pub use body::{BodyError, BodyReader, BodyWriter, Message};
