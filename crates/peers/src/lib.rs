@@ -2,3 +2,8 @@
 #![no_std]
 
 extern crate alloc;
+
+pub mod books;
+pub mod contract;
+pub mod ledger;
+pub mod stamp;
