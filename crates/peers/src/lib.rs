@@ -2,6 +2,7 @@
 #![no_std]
 
 extern crate alloc;
+<<<<<<< HEAD
 #[cfg(test)]
 extern crate std;
 
@@ -13,3 +14,10 @@ pub mod placement;
 
 pub use machine::{Blob, Done, Event, Input, Order, Output, ShardId, Thing, Work};
 pub use peer::{Care, Identity, Peer, Settings};
+=======
+
+pub mod books;
+pub mod contract;
+pub mod ledger;
+pub mod stamp;
+>>>>>>> ledger
