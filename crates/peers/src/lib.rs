@@ -1,23 +1,23 @@
 //! The network's brain: the whole node as one machine without IO.
+//!
+//! - [`Peer`] is the node: [`machine`] says what happens to it and what it asks to be done;
+//! - [`placement`] and [`happiness`] say where shards go and when that is safe;
+//! - [`books`], [`contract`] and [`ledger`] say who owes whom how much.
 #![no_std]
 
 extern crate alloc;
-<<<<<<< HEAD
 #[cfg(test)]
 extern crate std;
 
+pub mod books;
+pub mod contract;
 pub mod happiness;
+pub mod ledger;
 pub mod limits;
 pub mod machine;
 pub mod peer;
 pub mod placement;
+pub mod stamp;
 
 pub use machine::{Blob, Done, Event, Input, Order, Output, ShardId, Thing, Work};
-pub use peer::{Care, Identity, Peer, Settings};
-=======
-
-pub mod books;
-pub mod contract;
-pub mod ledger;
-pub mod stamp;
->>>>>>> ledger
+pub use peer::{Care, Contact, Identity, Peer, Refusal, Refusals, Settings};

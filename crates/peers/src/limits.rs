@@ -57,3 +57,32 @@ pub const PING_MAX: Duration = Duration::from_secs(60 * 60);
 pub const AUDIT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Leaves asked for in one audit.
 pub const AUDIT_LEAVES: usize = 4;
+
+/// The part of a holder's promise that is asked for at a time beyond what is needed now.
+pub const CONTRACT_PART: u64 = 64;
+/// How long a holder that will not sign for more is left alone.
+pub const DECLINED_REST: Duration = Duration::from_secs(6 * 60 * 60);
+/// Time between two rounds of upkeep: renewing contracts, revising one's own record.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Pings in a row that may be lost before a node counts as away.
+pub const MISSED_PINGS: u32 = 3;
+/// How long a shard that is fetched may take to come.
+pub const FETCH_PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long a gathering rests when there is nobody left to ask.
+pub const GATHER_REST: Duration = Duration::from_secs(30 * 60);
+/// Segments a node mends at a time.
+pub const MENDS_MAX: usize = 2;
+/// How much longer each further holder waits before it mends, so that they do not all begin.
+pub const MEND_STAGGER: Duration = Duration::from_secs(2 * 60 * 60);
+/// Segments that are brought back at a time.
+pub const RESTORES_MAX: usize = 4;
+/// How long a restoring node waits for members that do not answer before it begins with what it has.
+pub const RESTORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long an answer to an audit may take.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// Time between two audits of a holder that failed one.
+pub const AUDIT_AGAIN: Duration = Duration::from_secs(60);
+/// Unanswered audits in a row, of a holder that is here, that count as a failed one.
+pub const AUDITS_UNANSWERED: u32 = 3;
+/// How often a member says anew what it attests another.
+pub const ATTEST_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);

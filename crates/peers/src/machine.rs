@@ -261,6 +261,11 @@ pub enum Event {
         /// As which shape it lies with the others.
         shape: Shape,
     },
+    /// The user half is full: the segment is not made safe, and no more should be written.
+    UserHalfFull {
+        /// Which.
+        segment: SegmentName,
+    },
     /// All shards of a released segment are given back.
     Gone {
         /// Which.

@@ -1,26 +1,68 @@
 //! The whole node as one machine: it thinks, and never acts.
+//!
+//! One input, then drain. Each flow has its own file: [`join`], [`spatter`], [`reshape`], [`repair`] (of one's own
+//! segments) and [`mend`] (of those whose owner is gone), [`audit`], [`restore`], [`part`]; what they share is below
+//! them: the plan of a segment, what is held for others, contracts and books, the pulse of the group, letters.
 
-use crate::machine::{Input, Output};
-use alloc::collections::VecDeque;
+mod audit;
+mod dice;
+mod gather;
+mod hold;
+mod identity;
+mod join;
+mod keep;
+mod kept;
+mod log;
+mod maps;
+mod mend;
+mod open;
+mod own;
+mod pact;
+mod part;
+mod plan;
+mod post;
+mod pulse;
+mod refusal;
+mod repair;
+mod reshape;
+mod restore;
+mod review;
+mod seen;
+mod segment;
+mod spatter;
+mod tell;
+mod view;
+mod work;
+
+pub use self::audit::join_proofs;
+pub use self::identity::Identity;
+pub use self::pulse::Contact;
+pub use self::refusal::{Refusal, Refusals};
+
+use self::audit::Audits;
+use self::dice::Dice;
+use self::gather::Gather;
+use self::hold::{Offer, Theirs};
+use self::join::{Join, Ticket};
+use self::keep::{Keeper, Then};
+use self::maps::Maps;
+use self::mend::Mends;
+use self::pact::Pacts;
+use self::part::Part;
+use self::post::{Mail, Post, nothing};
+use self::pulse::Pulses;
+use self::restore::Restore;
+use self::segment::Mine;
+use self::work::Job;
+use crate::books::Books;
+use crate::machine::{Blob, Event, Input, Order, Output};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::machine::{Machine, Moment};
-use okapi_base::{GroupId, MemberId, NodeId};
-use okapi_seal::{Secret, SigningKey};
-
-/// Who a node is. The member's own secret is not needed to run; it signed the binding when the node was made.
-#[derive(Debug)]
-pub struct Identity {
-    /// The node's own key.
-    pub signing: SigningKey,
-    /// The member it belongs to.
-    pub member: MemberId,
-    /// The member's X25519 key, to which data keys are wrapped.
-    pub recipient: [u8; 32],
-    /// Which of the member's nodes it is.
-    pub number: u32,
-    /// Where it stands: nodes of one site may fail together.
-    pub site: u64,
-}
+use okapi_base::{GroupId, NodeId, SegmentName};
+use okapi_timeline::MemberList;
+use okapi_wire::peer::letter::{Body, Letter};
+use okapi_wire::peer::member::Attestation;
 
 /// What a node is told when it starts.
 #[derive(Debug, Clone)]
@@ -34,7 +76,7 @@ pub struct Settings {
     pub care: Care,
 }
 
-/// The precautions whose worth the simulator can prove by leaving one out.
+/// The precautions whose worth the simulator proves by leaving one out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Care {
     /// Wait for a node's usual absence to pass before repairing what it holds.
@@ -49,53 +91,248 @@ pub struct Care {
     pub audit: bool,
 }
 
+impl Care {
+    /// All of them: what every real node takes.
+    pub const FULL: Self =
+        Self { grace: true, draw_by_place: true, place_before_release: true, ask_head: true, audit: true };
+}
+
 /// A node.
 #[derive(Debug)]
 pub struct Peer {
+    identity: Identity,
+    node: NodeId,
+    settings: Settings,
+    now: Moment,
     outputs: VecDeque<Output>,
-}
+    dice: Dice,
+    keeper: Keeper,
+    post: Post,
+    refusals: Refusals,
+    jobs: BTreeMap<u64, Job>,
+    last_work: u64,
 
-impl Peer {
-    /// A peer as its durable `records` (every key and value kept so far, in the order of their keys) leave it; none
-    /// for a new one, which then is a group of its own until it is ordered to join another or to restore.
-    ///
-    /// `entropy` is the driver's dice for this run: secret, never used twice.
-    #[must_use]
-    pub fn open(
-        identity: Identity,
-        settings: Settings,
-        entropy: &Secret,
-        now: Moment,
-        records: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Self {
-        let _ = (identity, settings, entropy, now, records);
-        Self { outputs: VecDeque::new() }
-    }
+    group: GroupId,
+    members: MemberList,
+    list_changed_at: Moment,
+    join: Join,
+    tickets: BTreeMap<[u8; 32], Ticket>,
+    last_serial: u64,
+    part: Part,
+    pulses: Pulses,
 
-    /// The node's name.
-    #[must_use]
-    pub fn node(&self) -> NodeId {
-        NodeId([0; 32])
-    }
+    mine: Mine,
+    /// Segments that need something, the most urgent first.
+    ready: BTreeSet<(u32, SegmentName)>,
+    resting: BTreeSet<(Moment, SegmentName)>,
+    awaiting_map: BTreeSet<SegmentName>,
+    safe_when_kept: BTreeSet<SegmentName>,
+    maps: Maps,
+    theirs: Theirs,
+    gathers: BTreeMap<(NodeId, SegmentName), Gather>,
+    mends: Mends,
+    restore: Restore,
+    audits: Audits,
 
-    /// The group it is in.
-    #[must_use]
-    pub fn group(&self) -> GroupId {
-        GroupId([0; 32])
-    }
+    books: Books,
+    pacts: Pacts,
+    attested: BTreeMap<NodeId, Attestation>,
 }
 
 impl Machine for Peer {
     type Input = Input;
     type Output = Output;
 
-    fn handle(&mut self, _now: Moment, _input: Input) {}
+    fn handle(&mut self, now: Moment, input: Input) {
+        assert!(self.outputs.is_empty(), "a peer is drained before its next input");
+        self.now = now.max(self.now);
+        match input {
+            Input::Wake => {}
+            Input::Received { from, letter, payload } => self.received(from, &letter, payload),
+            Input::Kept { ticket } => {
+                for then in self.keeper.kept(ticket) {
+                    self.then(then);
+                }
+            }
+            Input::Worked { ticket, done } => self.worked(ticket, done),
+            Input::Closed { segment, bytes, key } => self.closed(segment, bytes, key),
+            Input::Released { segment } => self.release(segment),
+            Input::Damaged(thing) => self.damaged(thing),
+            Input::Order(order) => self.ordered(order),
+        }
+        self.go_on();
+    }
 
     fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     fn wake_at(&self) -> Option<Moment> {
-        None
+        let plans = self.mine.planned.iter().filter_map(|name| self.plan(*name)).filter_map(plan::Plan::wake_at).min();
+        [
+            self.pulses.wake_at(),
+            self.join_at(),
+            self.restore_at(),
+            self.review_at(),
+            self.mine.tell_next.first().map(|(at, _)| *at),
+            self.theirs.wake_at(),
+            self.gathers.values().filter_map(Gather::wake_at).min(),
+            self.mends.wake_at(),
+            self.audits.wake_at(),
+            self.pacts.wake_at(),
+            self.maps_at(),
+            plans,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl Peer {
+    /// Does whatever time, or what just happened, has made due.
+    fn go_on(&mut self) {
+        self.beat();
+        self.go_on_joining();
+        self.go_on_restoring();
+        self.compute_maps();
+        self.expire_inbound();
+        self.expire_gathers();
+        let planned: Vec<SegmentName> = self.mine.planned.iter().copied().collect();
+        for name in planned {
+            if self.plan(name).and_then(plan::Plan::wake_at).is_some_and(|at| at <= self.now) {
+                self.pump(name);
+            }
+        }
+        self.review();
+        self.tell();
+        self.mend();
+        self.audit();
+        self.upkeep();
+        self.outputs.extend(self.keeper.flush());
+    }
+
+    fn ordered(&mut self, order: Order) {
+        match order {
+            Order::Invite { secret, expires } => self.invite(secret, expires),
+            Order::Join { via, group, secret } => self.join(via, group, secret),
+            Order::Restore { via } => self.restore(via),
+            Order::Promise { bytes } => {
+                self.settings.server_half = bytes;
+                self.books.set_caps(self.caps());
+                self.revise_own();
+            }
+            Order::Leave => self.leave(),
+        }
+    }
+
+    fn then(&mut self, then: Then) {
+        match then {
+            Then::Send(mail) => {
+                self.post_mail(mail);
+            }
+            Then::Committed(name) => self.committed(name),
+        }
+    }
+
+    fn received(&mut self, from: NodeId, letter: &[u8], payload: Blob) {
+        if from == self.node {
+            return self.refuse(Refusal::NotYours);
+        }
+        let letter = match self.post.open(self.now, from, letter, &payload) {
+            Ok(letter) => letter,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        if !self.may_speak(from, &letter.body) {
+            let refusal = if self.members.get(from).is_some() { Refusal::Parted } else { Refusal::Stranger };
+            return self.refuse(refusal);
+        }
+        self.heard(from);
+        self.read(from, letter, payload);
+    }
+
+    /// Strangers may only ask to join and show who they are; and a node on its way into a group listens to whom it asked.
+    fn may_speak(&self, from: NodeId, body: &Body) -> bool {
+        let asked = match &self.join {
+            Join::Asking(asking) | Join::Vouched(asking, _) => asking.via == from,
+            Join::Settled => matches!(&self.restore, Restore::List { via, .. } if *via == from),
+        };
+        match body {
+            Body::JoinAsk(..) => true,
+            Body::JoinYes(_) | Body::JoinNo(_) => asked,
+            Body::Records(_) => asked || !self.members.get(from).is_some_and(|_| self.has_parted(from)),
+            _ => self.is_active(from),
+        }
+    }
+
+    fn read(&mut self, from: NodeId, letter: Letter, payload: Blob) {
+        match letter.body {
+            Body::Ping(ping) => self.pinged(from, letter.number, &ping),
+            Body::Pong(number, ping) => self.ponged(from, number, &ping),
+            Body::Summary(summary) => self.summarised(from, &summary),
+            Body::Records(records) => self.learned(from, records),
+            Body::Log(message) => self.log_said(from, message),
+            Body::JoinAsk(secret, pledge) => self.asked_to_join(from, secret, &pledge),
+            Body::JoinYes(vouch) => self.vouched(from, vouch),
+            Body::JoinNo(why) => self.turned_away(from, why),
+            Body::Offer(deed, index, amendment) => self.offered(Offer { from, deed, index, amendment }),
+            Body::Want(shard) => self.wanted(from, shard),
+            Body::Place(shard) => self.came(from, shard, payload),
+            Body::Receipt(receipt) => self.receipted(from, &receipt),
+            Body::Refuse(shard, why) => self.refused(from, shard, why),
+            Body::Revise(deed) => self.revised(from, &deed),
+            Body::Release(release) => self.released(from, &release),
+            Body::Revised(segment, revision) => self.knows(from, segment, revision),
+            Body::Fetch(shard) => self.fetched(from, shard),
+            Body::Shard(shard) => self.fetch_came(from, shard, payload),
+            Body::FetchNo(shard, why) => self.fetch_refused(from, shard, why),
+            Body::Challenge(shard, number, leaves) => self.challenged(from, shard, number, leaves),
+            Body::Proof(shard, number) => self.proof_came(from, shard, number, &payload),
+            Body::DeedsAsk(owner, after) => self.asked_for_deeds(from, owner, after),
+            Body::Deeds(owner, more, deeds) => self.deeds_came(from, owner, more, deeds),
+            Body::InventoryAsk(after) => self.asked_for_inventory(from, after),
+            Body::Inventory(after, more, lines) => self.inventory_came(from, after, more, &lines),
+            Body::Amended(amendment) => self.amended(amendment),
+            Body::Attest(attestation) => self.attested(from, attestation),
+            Body::Propose(proposal) => self.proposed(from, &proposal),
+            Body::Agree(contract) => self.agreed(from, contract),
+            Body::Decline(revision, most) => self.declined(from, revision, most),
+            Body::End(ending) => self.ended(from, ending),
+        }
+    }
+
+    /// Sends a letter; tells its number.
+    fn send(&mut self, to: NodeId, body: Body) -> u64 {
+        self.send_with(to, body, nothing())
+    }
+
+    fn send_with(&mut self, to: NodeId, body: Body, payload: Blob) -> u64 {
+        self.post_mail(Mail { to, body, payload })
+    }
+
+    fn post_mail(&mut self, mail: Mail) -> u64 {
+        let (number, output) = self.post.send(self.now, mail);
+        self.outputs.push_back(output);
+        number
+    }
+
+    fn tell_user(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Milliseconds since 1970.
+    fn stamp(&self) -> u64 {
+        post::stamp(self.now)
+    }
+
+    /// Some of `all`, drawn at random, each at most once.
+    fn draw(&mut self, all: &[NodeId], most: usize) -> Vec<NodeId> {
+        let mut left = all.to_vec();
+        let mut drawn = Vec::new();
+        while drawn.len() < most && !left.is_empty() {
+            let at = self.dice.below(left.len() as u64) as usize;
+            drawn.push(left.swap_remove(at));
+        }
+        drawn
     }
 }

@@ -104,11 +104,6 @@ impl<'a> BodyReader<'a> {
         Ok(taken)
     }
 
-    /// All that is left.
-    pub fn rest(&mut self) -> &'a [u8] {
-        core::mem::take(&mut self.0)
-    }
-
     /// Exactly `N` bytes.
     ///
     /// # Errors

@@ -59,6 +59,11 @@ impl Gather {
         super::hold::shard_of(&self.deed, index)
     }
 
+    /// Whether shards are on their way, rather than nobody being there to ask.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.rest_until.is_none()
+    }
+
     pub(crate) fn wake_at(&self) -> Option<Moment> {
         self.asked.values().map(|(_, until)| *until).chain(self.rest_until).min()
     }
@@ -106,8 +111,9 @@ impl Peer {
             });
             let Some(&(index, node)) = best else {
                 let gather = self.gathers.get_mut(&at).expect("it is there");
-                if gather.asked.is_empty() {
+                if gather.asked.is_empty() && gather.rest_until.is_none() {
                     gather.rest_until = Some(Moment(now.0 + GATHER_REST));
+                    self.restore_went_on();
                 }
                 return;
             };

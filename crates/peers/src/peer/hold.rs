@@ -443,7 +443,7 @@ impl Peer {
             self.keeper.remove(kept::deed_key(shard.owner, shard.segment));
             self.keeper.remove(kept::draft_key(shard.owner, shard.segment));
         }
-        self.work(Job::Drop(shard), Work::DropShard { shard });
+        self.work(Job::Drop, Work::DropShard { shard });
     }
 
     /// A shard that should be here is not, or is damaged.

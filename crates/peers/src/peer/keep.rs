@@ -10,10 +10,6 @@ use alloc::vec::Vec;
 pub(crate) enum Then {
     /// A letter that promises what was kept.
     Send(Mail),
-    /// The author's own ticket.
-    Author(u64),
-    /// The witness's own ticket.
-    Witness(u64),
     /// A segment's deed is durable.
     Committed(okapi_base::SegmentName),
 }
@@ -72,14 +68,14 @@ mod tests {
         assert!(keeper.flush().is_none());
         keeper.put(b"a".to_vec(), b"1".to_vec());
         keeper.put(b"a".to_vec(), b"2".to_vec());
-        keeper.then(Then::Author(7));
+        keeper.then(Then::Committed(okapi_base::SegmentName([7; 32])));
         let Some(Output::Keep { ticket: 1, writes }) = keeper.flush() else { panic!("a batch") };
         assert_eq!(writes, [(b"a".to_vec(), Some(b"2".to_vec()))]);
         keeper.remove(b"a".to_vec());
-        keeper.then(Then::Witness(8));
+        keeper.then(Then::Committed(okapi_base::SegmentName([8; 32])));
         assert!(keeper.flush().is_some());
         let thens = keeper.kept(2);
-        assert!(matches!(thens[..], [Then::Author(7), Then::Witness(8)]), "{thens:?}");
+        assert!(matches!(&thens[..], [Then::Committed(a), Then::Committed(b)] if a.0[0] == 7 && b.0[0] == 8), "{thens:?}");
         assert!(keeper.kept(2).is_empty());
     }
 }

@@ -2,7 +2,6 @@
 //! only the missing ones and gives each a new holder; the owner's deed stays, amended.
 
 use super::gather::{For, Gather};
-use super::hold::shard_of;
 use super::post::stamp;
 use super::pulse::Contact;
 use super::refusal::Refusal;
@@ -272,7 +271,8 @@ impl Peer {
         self.learn_amendment(amendment);
         let holders: BTreeSet<NodeId> =
             self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
-        for node in holders.into_iter().filter(|node| *node != self.node) {
+        let me = self.node;
+        for node in holders.into_iter().filter(|node| *node != me) {
             self.send(node, Body::Amended(amendment));
         }
         self.pump_mend(at);
@@ -315,7 +315,6 @@ impl Peer {
         if self.check_signer(amendment.mender).is_err() || !self.verified(amendment.mender, amendment) {
             return self.refuse(Refusal::BadSignature);
         }
-        let now = self.now;
         let Some(segment) = self.mine.segments.get_mut(&name) else {
             return self.release_unknown(amendment.holder, name);
         };
@@ -327,7 +326,6 @@ impl Peer {
         segment.mended.insert(amendment.index, amendment.holder);
         // A deed of the next revision settles it, whoever is named.
         segment.resettle = true;
-        let _ = now;
         self.mine.dirty.insert(name);
     }
 }

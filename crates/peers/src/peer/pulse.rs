@@ -171,6 +171,7 @@ impl Peer {
         self.tell_anew(node);
         self.mend_back(node);
         self.ask_contract_anew(node);
+        self.restore_back(node);
     }
 
     fn went_away(&mut self, node: NodeId) {

@@ -50,11 +50,9 @@ impl Peer {
                 }
                 Some(Verdict::NoMap) => {
                     self.awaiting_map.insert(name);
+                    self.want_map(self.target_shape());
                 }
-                Some(Verdict::Fine) => {
-                    self.mine.segments.get_mut(&name).expect("it was looked at").placed_under =
-                        Some(self.members.version().digest);
-                }
+                Some(Verdict::Fine) => self.is_fine(name),
                 None => {}
             }
         }
@@ -64,6 +62,18 @@ impl Peer {
             if let Some(Verdict::Need(need)) = self.verdict(name) {
                 self.start(name, need);
             }
+        }
+    }
+
+    /// All is as it should be with a segment.
+    fn is_fine(&mut self, name: SegmentName) {
+        let (version, rested) = (self.members.version().digest, self.list_rested());
+        let segment = self.mine.segments.get_mut(&name).expect("it was looked at");
+        if rested {
+            segment.placed_under = Some(version);
+        }
+        if segment.resettle {
+            self.resettle(name);
         }
     }
 

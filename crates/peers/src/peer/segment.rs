@@ -24,6 +24,8 @@ pub(crate) struct Segment {
     pub(crate) lost: BTreeSet<u8>,
     /// Nodes that menders gave a shard to while this node was away, by index.
     pub(crate) mended: BTreeMap<u8, NodeId>,
+    /// Whether menders gave shards to nodes that are to be told to drop them.
+    pub(crate) resettle: bool,
     /// Who has not yet said that it knows the deed or the release, and since when it is asked.
     pub(crate) untold: BTreeMap<NodeId, Telling>,
     /// What is being done.
@@ -57,6 +59,7 @@ impl Segment {
             placed_under: None,
             lost: BTreeSet::new(),
             mended: BTreeMap::new(),
+            resettle: false,
             untold: BTreeMap::new(),
             plan: None,
             release: None,

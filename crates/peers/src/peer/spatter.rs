@@ -4,10 +4,7 @@
 use super::Peer;
 use super::keep::Then;
 use super::plan::{Ask, Plan, Step, Why};
-use super::post::nothing;
-use super::pulse::Contact;
 use super::refusal::Refusal;
-use super::review::Verdict;
 use super::segment::Telling;
 use super::work::Job;
 use crate::happiness;
@@ -143,15 +140,21 @@ impl Peer {
             if ask.tries == 0 {
                 self.store_own(name, index, bytes);
             }
-        } else if self.has_contract_for(ask.node, bytes) {
-            let offer = Body::Offer(draft.clone(), index, None);
-            self.send(ask.node, offer);
         } else {
-            self.ask_contract(ask.node, bytes);
+            let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
+            let offer = Body::Offer(draft.clone(), index, None);
+            if self.may_send(ask.node, shard, bytes) {
+                self.send(ask.node, offer);
+            }
         }
     }
 
     fn give_up_on(&mut self, name: SegmentName, index: u8, ask: Ask) {
+        if let Some(plan) = self.plan(name) {
+            let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
+            // It may have it all the same, until it has said that it knows the next deed.
+            self.released_at(ask.node, shard);
+        }
         let plan = self.plan_mut(name).expect("it is being carried out");
         plan.tried.insert(ask.node);
         plan.steps[usize::from(index)] = Step::Open(ask.old);
@@ -205,8 +208,18 @@ impl Peer {
         }
         let bytes = plan.shards.get(&shard.index).map_or(0, |bytes| bytes.len() as u64);
         self.placed_at(from, shard, bytes);
+        self.audit_from_now(from);
         self.set_step(shard.segment, shard.index, Step::Done(from));
         self.pump(shard.segment);
+    }
+
+    /// One's own half has the shard.
+    pub(super) fn placed_own(&mut self, shard: ShardId) {
+        let asked = |plan: &Plan| matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == shard.owner);
+        if self.mine_planned(shard).is_some_and(asked) {
+            self.set_step(shard.segment, shard.index, Step::Done(self.node));
+            self.pump(shard.segment);
+        }
     }
 
     /// A holder will not have the shard.
@@ -225,7 +238,12 @@ impl Peer {
         match why {
             // It will have room later: the next try comes by itself.
             No::Busy => {}
-            No::NoContract => self.ask_contract(from, 1),
+            No::NoContract => {
+                // Its books say otherwise than ours: a contract of the next revision settles it.
+                let bytes = self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
+                self.struck(from, shard);
+                self.ask_contract(from, bytes as u64);
+            }
             _ => {
                 self.give_up_on(shard.segment, shard.index, ask);
                 self.pump(shard.segment);
@@ -273,7 +291,7 @@ impl Peer {
         let mended = segment.mended.values().copied();
         let concerned: Vec<NodeId> =
             before.chain(after).chain(mended).chain(plan.tried.iter().copied()).filter(|node| *node != self.node).collect();
-        segment.untold.extend(concerned.into_iter().map(|node| (node, told)));
+        segment.untold.extend(concerned.iter().map(|node| (*node, told)));
         for (index, step) in (0..).zip(&plan.steps) {
             if matches!(step, Step::Done(_)) {
                 segment.lost.remove(&index);
@@ -281,14 +299,15 @@ impl Peer {
         }
         segment.lost.retain(|index| usize::from(*index) < deed.slots.len());
         segment.mended.clear();
+        segment.resettle = false;
         segment.placed_under = Some(version);
         segment.fruitless = 0;
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
         self.mine.tell_at(name, Some(now));
         self.keep_segment(name);
-        self.drop_own_unless_named(name, old.as_ref(), &deed);
-        self.settle_books(name, old.as_ref(), &deed);
+        self.drop_own_unless_named(name, &deed);
+        self.settle_books(name, &concerned, &deed);
         self.log_deed(name, &deed);
         self.keeper.then(Then::Committed(name));
         self.report(name, &plan, old.as_ref(), &deed);
@@ -312,7 +331,7 @@ impl Peer {
         let is_news = !segment.safe || old.is_none_or(|old| old.shape != deed.shape);
         segment.safe |= is_safe;
         if is_safe && is_news {
-            self.safe_when_kept.push((name, deed.shape));
+            self.safe_when_kept.insert(name);
         }
     }
 
@@ -356,11 +375,11 @@ impl Peer {
         deed.stamp = stamp;
         deed.signature = self.identity.sign(&deed);
         segment.deed = Some(deed.clone());
-        segment.untold.extend(concerned.into_iter().map(|node| (node, Telling { next: now, tries: 0 })));
+        segment.untold.extend(concerned.iter().map(|node| (*node, Telling { next: now, tries: 0 })));
         self.mine.tell_at(name, Some(now));
         self.keep_segment(name);
-        self.drop_own_unless_named(name, plan.draft.as_ref(), &deed);
-        self.settle_books(name, plan.draft.as_ref(), &deed);
+        self.drop_own_unless_named(name, &deed);
+        self.settle_books(name, &concerned, &deed);
         self.keeper.then(Then::Committed(name));
     }
 }

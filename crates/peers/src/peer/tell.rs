@@ -77,6 +77,7 @@ impl Peer {
             (None, deed) => deed.as_ref().map_or(0, |deed| deed.revision),
         };
         if revision >= newest && segment.untold.remove(&from).is_some() {
+            self.strike_released(from, name);
             self.told(name);
         }
     }
@@ -122,6 +123,7 @@ impl Peer {
         self.mine.dirty.remove(&name);
         self.keep_segment(name);
         self.log_release(name);
+        self.release_books(name);
         let own: Vec<_> = self.theirs.held(self.node, name).map(|(shard, _)| shard).collect();
         own.into_iter().for_each(|shard| self.drop_shard(shard));
     }

@@ -3,14 +3,14 @@
 use super::Peer;
 use super::hold::Offer;
 use crate::machine::{Blob, Done, Output, Work};
-use okapi_base::{NodeId, SegmentName, Shape};
+use okapi_base::{Digest, NodeId, SegmentName, Shape};
 use okapi_wire::peer::shard::{Deed, ShardId};
 
 /// What a piece of work is for.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// The placement for a shape.
-    Map(Shape),
+    Map(Shape, Digest),
     /// The shards of a plan.
     Code(SegmentName),
     /// One's own shard, into one's own server half, by this draft.
@@ -18,7 +18,7 @@ pub(crate) enum Job {
     /// A shard that was offered.
     Store(Offer),
     /// Giving back room.
-    Drop(ShardId),
+    Drop,
     /// A shard someone fetches.
     Serve(NodeId, ShardId),
     /// A proof someone asked for.
@@ -45,11 +45,12 @@ impl Peer {
     pub(super) fn worked(&mut self, ticket: u64, done: Done) {
         let Some(job) = self.jobs.remove(&ticket) else { return };
         match job {
-            Job::Map(shape) => self.mapped(shape, &done),
+            Job::Map(shape, list) => self.mapped(shape, list, &done),
             Job::Code(name) => self.coded(name, done),
             Job::StoreOwn(shard, draft) => self.stored_own(shard, &draft, &done),
             Job::Store(offer) => self.stored(&offer, &done),
-            Job::Drop(shard) => self.dropped(shard),
+            // The room was given back in the books when it was asked for.
+            Job::Drop => self.part_if_drained(),
             Job::Serve(to, shard) => self.serve(to, shard, done),
             Job::Prove(to, shard, number) => self.proved(to, shard, number, done),
             Job::GatherOwn(shard) => self.gathered_own(shard, done),

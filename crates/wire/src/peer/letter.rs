@@ -11,6 +11,9 @@
 //! +---------+------+----------+---------+---------+------------+------+
 //! ```
 
+use super::contract::{Contract, Ending, Proposal};
+use super::entry::LogMessage;
+use super::member::{Attestation, MemberRecord, Pledge, Summary, Vouch};
 use super::shard::{AmendedDeed, Amendment, Deed, Receipt, Release, ShardId};
 use crate::body::{BodyError, BodyReader, BodyWriter, Message};
 use alloc::vec::Vec;
@@ -24,6 +27,8 @@ pub const HEAD_BYTES: usize = 32;
 pub const LEAVES_MAX: usize = 16;
 /// Deeds in one letter, at most.
 pub const DEEDS_MAX: usize = 64;
+/// Member records in one letter, at most.
+pub const RECORDS_MAX: usize = 1024;
 /// Shards listed in one inventory, at most.
 pub const INVENTORY_MAX: usize = 1024;
 
@@ -40,18 +45,13 @@ pub struct Letter {
     pub body: Body,
 }
 
-/// How one side's books of a pair stand: what the sender of the letter holds for the receiver, and what it has placed
-/// there. Body: held u32, held bytes u64, placed u32, placed bytes u64.
+/// How one side's books of a pair stand, in bytes. Body: held u64, placed u64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Balance {
-    /// Shards held for the receiver.
-    pub held: u32,
-    /// Their bytes.
-    pub held_bytes: u64,
-    /// Shards the receiver has confirmed that it holds for the sender.
-    pub placed: u32,
-    /// Their bytes.
-    pub placed_bytes: u64,
+    /// What the sender of the letter holds for its receiver.
+    pub held: u64,
+    /// What the receiver has confirmed that it holds for the sender.
+    pub placed: u64,
 }
 
 /// Sign of life. Body: list number u64, list digest 32, head sequence u64, head hash 32, balance.
@@ -135,16 +135,16 @@ pub enum Body {
     Ping(Ping),
     /// Kind 2: number of the ping u64, ping. So am I.
     Pong(u64, Ping),
-    /// Kind 3: a message about the member list.
-    Members(Vec<u8>),
-    /// Kind 4: a message about logs and witnesses.
-    Timeline(Vec<u8>),
-    /// Kind 5: a message about contracts.
-    Contract(Vec<u8>),
+    /// Kind 3: a summary, as in `member`. These member records I have; which do I lack?
+    Summary(Summary),
+    /// Kind 4: count u16, member records. You lack these.
+    Records(Vec<MemberRecord>),
+    /// Kind 5: a message about logs, as in `entry`.
+    Log(LogMessage),
     /// Kind 6: secret of the ticket 32, then a pledge, as in `member`. I was invited.
-    JoinAsk([u8; 32], Vec<u8>),
+    JoinAsk([u8; 32], Pledge),
     /// Kind 7: a vouch, as in `member`. You may join.
-    JoinYes(Vec<u8>),
+    JoinYes(Vouch),
     /// Kind 8: why u8 (1 no such ticket, 2 expired, 3 used by another). You may not join.
     JoinNo(u8),
     /// Kind 10: index u8, amended u8, deed, then an amendment if amended is 1. Will you hold this shard? The
@@ -185,7 +185,15 @@ pub enum Body {
     /// Kind 27: amendment. A shard has a new holder.
     Amended(Amendment),
     /// Kind 28: an attestation, as in `member`. So much you hold for me, verified.
-    Attest(Vec<u8>),
+    Attest(Attestation),
+    /// Kind 30: a proposal, as in `contract`. Will you sign this?
+    Propose(Proposal),
+    /// Kind 31: a contract, as in `contract`. Signed.
+    Agree(Contract),
+    /// Kind 32: revision u32, most u64. I will not sign that revision, but one with so many bytes in all, if any.
+    Decline(u32, u64),
+    /// Kind 33: an ending, as in `contract`. It is over between us.
+    End(Ending),
 }
 
 impl Letter {
@@ -231,9 +239,9 @@ impl Body {
         match self {
             Self::Ping(_) => 1,
             Self::Pong(..) => 2,
-            Self::Members(_) => 3,
-            Self::Timeline(_) => 4,
-            Self::Contract(_) => 5,
+            Self::Summary(_) => 3,
+            Self::Records(_) => 4,
+            Self::Log(_) => 5,
             Self::JoinAsk(..) => 6,
             Self::JoinYes(_) => 7,
             Self::JoinNo(_) => 8,
@@ -256,6 +264,10 @@ impl Body {
             Self::Inventory(..) => 26,
             Self::Amended(_) => 27,
             Self::Attest(_) => 28,
+            Self::Propose(_) => 30,
+            Self::Agree(_) => 31,
+            Self::Decline(..) => 32,
+            Self::End(_) => 33,
         }
     }
 
@@ -266,14 +278,21 @@ impl Body {
                 body.u64(*number);
                 ping.encode(body);
             }
-            Self::Members(bytes)
-            | Self::Timeline(bytes)
-            | Self::Contract(bytes)
-            | Self::JoinYes(bytes)
-            | Self::Attest(bytes) => body.bytes(bytes),
+            Self::Summary(summary) => summary.encode(body),
+            Self::Records(records) => encode_all(records, body),
+            Self::Log(message) => message.encode(body),
+            Self::JoinYes(vouch) => vouch.encode(body),
+            Self::Attest(attestation) => attestation.encode(body),
+            Self::Propose(proposal) => proposal.encode(body),
+            Self::Agree(contract) => contract.encode(body),
+            Self::Decline(revision, most) => {
+                body.u32(*revision);
+                body.u64(*most);
+            }
+            Self::End(ending) => ending.encode(body),
             Self::JoinAsk(secret, pledge) => {
                 body.bytes(secret);
-                body.bytes(pledge);
+                pledge.encode(body);
             }
             Self::JoinNo(why) => body.u8(*why),
             Self::Offer(deed, index, amendment) => {
@@ -330,11 +349,11 @@ impl Body {
         Ok(match kind {
             1 => Self::Ping(Ping::decode(body)?),
             2 => Self::Pong(body.u64()?, Ping::decode(body)?),
-            3 => Self::Members(body.rest().to_vec()),
-            4 => Self::Timeline(body.rest().to_vec()),
-            5 => Self::Contract(body.rest().to_vec()),
-            6 => Self::JoinAsk(body.array()?, body.rest().to_vec()),
-            7 => Self::JoinYes(body.rest().to_vec()),
+            3 => Self::Summary(Summary::decode(body)?),
+            4 => Self::Records(decode_all(RECORDS_MAX, body)?),
+            5 => Self::Log(LogMessage::decode(body)?),
+            6 => Self::JoinAsk(body.array()?, Pledge::decode(body)?),
+            7 => Self::JoinYes(Vouch::decode(body)?),
             8 => Self::JoinNo(body.u8()?),
             10 => {
                 let (index, amended) = (body.u8()?, decode_flag(body)?);
@@ -361,7 +380,11 @@ impl Body {
             25 => Self::InventoryAsk(decode_after(body)?),
             26 => Self::Inventory(decode_after(body)?, decode_flag(body)?, decode_all(INVENTORY_MAX, body)?),
             27 => Self::Amended(Amendment::decode(body)?),
-            28 => Self::Attest(body.rest().to_vec()),
+            28 => Self::Attest(Attestation::decode(body)?),
+            30 => Self::Propose(Proposal::decode(body)?),
+            31 => Self::Agree(Contract::decode(body)?),
+            32 => Self::Decline(body.u32()?, body.u64()?),
+            33 => Self::End(Ending::decode(body)?),
             _ => return Err(BodyError::BadValue { field: "kind" }),
         })
     }
@@ -413,14 +436,12 @@ fn decode_all<T: Message>(most: usize, body: &mut BodyReader<'_>) -> Result<Vec<
 
 impl Message for Balance {
     fn encode(&self, body: &mut BodyWriter<'_>) {
-        body.u32(self.held);
-        body.u64(self.held_bytes);
-        body.u32(self.placed);
-        body.u64(self.placed_bytes);
+        body.u64(self.held);
+        body.u64(self.placed);
     }
 
     fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
-        Ok(Self { held: body.u32()?, held_bytes: body.u64()?, placed: body.u32()?, placed_bytes: body.u64()? })
+        Ok(Self { held: body.u64()?, placed: body.u64()? })
     }
 }
 

@@ -136,6 +136,9 @@ pub trait Signed: Message {
     /// The context under which its hash is made.
     const CONTEXT: &'static str;
 
+    /// Its signature.
+    fn signature(&self) -> [u8; 64];
+
     /// Its body without the signature: what is hashed and signed.
     #[must_use]
     fn unsigned(&self) -> Vec<u8> {
@@ -148,18 +151,34 @@ pub trait Signed: Message {
 
 impl Signed for Deed {
     const CONTEXT: &'static str = "okapi 2026 shard: deed";
+
+    fn signature(&self) -> [u8; 64] {
+        self.signature
+    }
 }
 
 impl Signed for Release {
     const CONTEXT: &'static str = "okapi 2026 shard: release";
+
+    fn signature(&self) -> [u8; 64] {
+        self.signature
+    }
 }
 
 impl Signed for Amendment {
     const CONTEXT: &'static str = "okapi 2026 shard: amendment";
+
+    fn signature(&self) -> [u8; 64] {
+        self.signature
+    }
 }
 
 impl Signed for Receipt {
     const CONTEXT: &'static str = "okapi 2026 shard: receipt";
+
+    fn signature(&self) -> [u8; 64] {
+        self.signature
+    }
 }
 
 impl Message for ShardId {

@@ -1,0 +1,128 @@
+//! Placement as of the present member list, computed as work and kept by shape.
+
+use super::Peer;
+use super::work::Job;
+use crate::limits::LIST_REST;
+use crate::machine::{Done, Work};
+use crate::placement::{Map, Place, group_of, shape_for};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use okapi_base::machine::Moment;
+use okapi_base::{Digest, NodeId, SegmentName, Shape};
+use okapi_wire::peer::member::State;
+
+/// One shape's placement.
+#[derive(Debug)]
+struct Computed {
+    map: Arc<Map>,
+    /// The digest of the member list it is of.
+    list: Digest,
+}
+
+/// Placements by shape.
+#[derive(Debug, Default)]
+pub(crate) struct Maps {
+    computed: BTreeMap<Shape, Computed>,
+    /// Being computed: of which list.
+    asked: BTreeMap<Shape, Digest>,
+    wanted: BTreeSet<Shape>,
+    stale: bool,
+}
+
+impl Maps {
+    pub(crate) fn of(&self, shape: Shape) -> Option<&Arc<Map>> {
+        self.computed.get(&shape).map(|computed| &computed.map)
+    }
+
+    /// The member list behind the placement of a shape.
+    pub(crate) fn list_of(&self, shape: Shape) -> Option<Digest> {
+        self.computed.get(&shape).map(|computed| computed.list)
+    }
+
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The member list changed.
+    pub(crate) fn outdated(&mut self) {
+        self.stale = true;
+    }
+}
+
+impl Peer {
+    /// The places of the present member list.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.members
+            .active()
+            .map(|record| Place {
+                node: record.binding.node,
+                owner: record.binding.member,
+                site: record.site,
+                capacity: if record.state == State::Active { self.members.capacity(record.binding.node) } else { 0 },
+            })
+            .collect()
+    }
+
+    /// The widest shape for this node's segments: by the owners there are, those that are gone left out.
+    pub(super) fn target_shape(&self) -> Shape {
+        let places: Vec<Place> =
+            self.places().into_iter().filter(|place| self.is_counted_on(place.node)).collect();
+        shape_for(&places, &self.identity.member)
+    }
+
+    /// Has the placement of a shape computed.
+    pub(super) fn want_map(&mut self, shape: Shape) {
+        self.maps.wanted.insert(shape);
+        self.compute_maps();
+    }
+
+    /// Has placements computed that are wanted, or that are of an older list which has rested.
+    pub(super) fn compute_maps(&mut self) {
+        let list = self.members.version().digest;
+        let mut shapes = core::mem::take(&mut self.maps.wanted);
+        if self.maps.stale && self.list_rested() {
+            self.maps.stale = false;
+            shapes.extend(self.maps.computed.keys().copied());
+            shapes.insert(self.target_shape());
+        }
+        for shape in shapes {
+            if self.maps.list_of(shape) == Some(list) || self.maps.asked.get(&shape) == Some(&list) {
+                continue;
+            }
+            self.maps.asked.insert(shape, list);
+            let work = Work::Place { places: self.places().into(), seed: Digest(self.group.0), shape };
+            self.work(Job::Map(shape, list), work);
+        }
+    }
+
+    pub(super) fn maps_at(&self) -> Option<Moment> {
+        self.maps.stale.then(|| Moment(self.list_changed_at.0 + LIST_REST))
+    }
+
+    pub(super) fn mapped(&mut self, shape: Shape, list: Digest, done: &Done) {
+        let Done::Placed(map) = done else { unreachable!("placing is answered by a map") };
+        if self.maps.asked.get(&shape) != Some(&list) {
+            return;
+        }
+        self.maps.asked.remove(&shape);
+        self.maps.computed.insert(shape, Computed { map: map.clone(), list });
+        let waiting = core::mem::take(&mut self.awaiting_map);
+        self.mine.dirty.extend(waiting);
+        self.mine.all_dirty();
+    }
+
+    /// Who may be asked next to hold a shard of a segment of one's own, besides those who are taken.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        name: SegmentName,
+        shape: Shape,
+        taken: &'a [NodeId],
+    ) -> impl Iterator<Item = NodeId> + 'a {
+        let map = self.maps.of(shape);
+        let next = map.map(|map| map.replacement(group_of(&name), &self.identity.member, &self.node, taken));
+        next.into_iter().flatten().filter(|node| {
+            self.is_here(*node) && !taken.contains(node) && !self.has_declined(*node) && !self.is_leaving_node(*node)
+        })
+    }
+}

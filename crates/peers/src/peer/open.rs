@@ -1,0 +1,155 @@
+//! Opens a peer from what it kept.
+
+use super::join::{parse_record, parse_ticket};
+use super::segment::Telling;
+use super::*;
+use crate::books::Caps;
+use okapi_wire::Message;
+use okapi_wire::peer::shard::{AmendedDeed, Deed};
+
+/// Why a peer cannot be opened from its records.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A record cannot be read.
+    #[error("the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase")]
+    Record {
+        /// Its key.
+        key: Vec<u8>,
+    },
+}
+
+impl Peer {
+    /// A peer as its durable `records` (every key and value kept so far) leave it; none for a new one, which then is a
+    /// group of its own until it is ordered to join another or to restore.
+    ///
+    /// `entropy` is the driver's dice for this run: secret, never used twice.
+    ///
+    /// # Errors
+    /// [`OpenError`] if a record is not one.
+    pub fn open(
+        identity: Identity,
+        settings: Settings,
+        entropy: [u8; 32],
+        now: Moment,
+        records: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Self, OpenError> {
+        let mut peer = Self::empty(identity, settings, entropy, now);
+        let group = records.iter().find(|(key, _)| key[..] == [kept::kind::GROUP]);
+        match group.and_then(|(_, value)| <[u8; 32]>::try_from(value.as_slice()).ok()) {
+            None => peer.found_group(),
+            Some(group) => {
+                peer.group = GroupId(group);
+                peer.take_records(records)?;
+                peer.follow_members();
+                peer.mine.all_dirty();
+            }
+        }
+        peer.outputs.extend(peer.keeper.flush());
+        Ok(peer)
+    }
+
+    fn empty(identity: Identity, settings: Settings, entropy: [u8; 32], now: Moment) -> Self {
+        let node = NodeId(identity.signing.public());
+        let group = GroupId([0; 32]);
+        let caps = Caps { user: settings.user_half, server: settings.server_half };
+        Self {
+            node,
+            identity,
+            settings,
+            now,
+            outputs: VecDeque::new(),
+            dice: Dice::new(entropy),
+            keeper: Keeper::default(),
+            post: Post::new(now),
+            refusals: Refusals::default(),
+            jobs: BTreeMap::new(),
+            last_work: 0,
+            group,
+            members: MemberList::new(group),
+            list_changed_at: now,
+            join: Join::Settled,
+            tickets: BTreeMap::new(),
+            last_serial: 0,
+            part: Part::Staying,
+            pulses: Pulses::default(),
+            mine: Mine::default(),
+            ready: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            awaiting_map: BTreeSet::new(),
+            safe_when_kept: BTreeSet::new(),
+            maps: Maps::default(),
+            theirs: Theirs::default(),
+            gathers: BTreeMap::new(),
+            mends: Mends::default(),
+            restore: Restore::No,
+            audits: Audits::default(),
+            books: Books::new(node, group, caps),
+            pacts: Pacts::default(),
+            attested: BTreeMap::new(),
+        }
+    }
+
+    fn take_records(&mut self, records: &[(Vec<u8>, Vec<u8>)]) -> Result<(), OpenError> {
+        let mut members = Vec::new();
+        let mut lines = Vec::new();
+        for (key, value) in records {
+            let bad = || OpenError::Record { key: key.clone() };
+            let (kind, rest) = key.split_first().ok_or_else(bad)?;
+            match *kind {
+                kept::kind::MEMBER => members.push(parse_record(value).ok_or_else(bad)?),
+                kept::kind::LEDGER => lines.push((rest, value.as_slice())),
+                _ => self.take_record(*kind, rest, value).ok_or_else(bad)?,
+            }
+        }
+        self.members = MemberList::open(self.group, members);
+        let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
+        self.books = Books::open(self.node, self.group, self.caps(), lines)
+            .map_err(|_| OpenError::Record { key: first })?;
+        let records: Vec<_> = self.members.iter().cloned().collect();
+        for record in records {
+            self.note_conduct(record.binding.member, &record);
+        }
+        if self.is_leaving_node(self.node) {
+            self.part = Part::Draining;
+            self.books.set_draining(true);
+        }
+        Ok(())
+    }
+
+    fn take_record(&mut self, kind: u8, key: &[u8], value: &[u8]) -> Option<()> {
+        let node = |key: &[u8]| <[u8; 32]>::try_from(key).ok().map(NodeId);
+        match kind {
+            kept::kind::GROUP => {}
+            kept::kind::SEGMENT => {
+                let (name, mut segment, untold) = kept::parse_segment(key, value).ok()?;
+                let telling = Telling { next: self.now, tries: 0 };
+                segment.untold = untold.into_iter().map(|node| (node, telling)).collect();
+                let told = segment.untold.is_empty() && segment.release.is_none();
+                self.mine.segments.insert(name, segment);
+                self.mine.tell_at(name, (!told).then_some(self.now));
+            }
+            kept::kind::HELD => {
+                let (shard, held) = kept::parse_held(key, value).ok()?;
+                self.theirs.shards.insert(shard, held);
+            }
+            kept::kind::DEED => {
+                let amended = AmendedDeed::parse(value).ok()?;
+                let at = (amended.deed.owner, amended.deed.segment);
+                self.theirs.deeds.entry(at).or_default().amended = Some(amended);
+            }
+            kept::kind::DRAFT => {
+                let deed = Deed::parse(value).ok()?;
+                let at = (deed.owner, deed.segment);
+                self.theirs.deeds.entry(at).or_default().draft = Some(deed);
+            }
+            kept::kind::TICKET => {
+                self.tickets.insert(key.try_into().ok()?, parse_ticket(value)?);
+            }
+            kept::kind::ATTESTED => {
+                self.attested.insert(node(key)?, Attestation::parse(value).ok()?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}

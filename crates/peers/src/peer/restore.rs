@@ -1,0 +1,314 @@
+//! Restore: a node whose disk is new gets everything back from the others: the list, the deeds and what they name.
+
+use super::gather::{For, Gather};
+use super::hold::shard_of;
+use super::segment::Segment;
+use super::{Peer, kept};
+use crate::limits::{DEEDS_PER_LETTER, LETTER_MAX, RESTORES_MAX, RESTORE_PATIENCE, RETRY_FIRST, RETRY_MAX};
+use crate::machine::Event;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use okapi_base::machine::Moment;
+use okapi_base::{NodeId, SegmentName};
+use okapi_wire::peer::letter::{Body, Held};
+use okapi_wire::peer::member::MemberRecord;
+use okapi_wire::peer::shard::{AmendedDeed, Deed, ShardId};
+
+/// How far a restore is.
+#[derive(Debug, Default)]
+pub(crate) enum Restore {
+    /// Nothing is to be restored.
+    #[default]
+    No,
+    /// The member list is asked for.
+    List {
+        via: NodeId,
+        next: Moment,
+        tries: u32,
+    },
+    /// Members are asked for deeds and inventories; until then, or until all have answered.
+    Deeds(Found, Moment),
+    /// Segments are fetched; whoever comes back later is still asked.
+    Segments(Found),
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Who was asked, and has said all it knows.
+    answered: BTreeSet<NodeId>,
+    asked: BTreeMap<NodeId, Moment>,
+    /// All deeds of each segment that were shown.
+    deeds: BTreeMap<SegmentName, Vec<Deed>>,
+    /// Who says that it holds which shard.
+    sources: BTreeMap<ShardId, BTreeSet<NodeId>>,
+    /// Segments whose fetching has begun.
+    begun: BTreeSet<SegmentName>,
+    restored: u32,
+    told: bool,
+}
+
+impl Peer {
+    pub(super) fn restore(&mut self, via: NodeId) {
+        self.restore = Restore::List { via, next: self.now, tries: 0 };
+        self.go_on_restoring();
+    }
+
+    pub(super) fn restore_at(&self) -> Option<Moment> {
+        match &self.restore {
+            Restore::No => None,
+            Restore::List { next, .. } => Some(*next),
+            Restore::Deeds(found, until) => found.asked.values().copied().chain([*until]).min(),
+            Restore::Segments(found) => found.asked.values().copied().min(),
+        }
+    }
+
+    /// Whether this node may sign deeds: not before it knows those it signed before.
+    pub(super) fn may_place(&self) -> bool {
+        matches!(self.restore, Restore::No | Restore::Segments(_))
+    }
+
+    /// Asks again whatever was not answered.
+    pub(super) fn go_on_restoring(&mut self) {
+        let now = self.now;
+        match &mut self.restore {
+            Restore::No => {}
+            Restore::List { via, next, tries } => {
+                if *next > now {
+                    return;
+                }
+                *next = Moment(now.0 + (RETRY_FIRST * 2u32.saturating_pow(*tries)).min(RETRY_MAX));
+                *tries = (*tries + 1).min(16);
+                let via = *via;
+                let summary = okapi_timeline::MemberList::new(self.group).summary();
+                self.send(via, Body::Summary(summary));
+            }
+            Restore::Deeds(_, until) => {
+                let over = *until <= now;
+                self.ask_for_deeds();
+                let Restore::Deeds(found, _) = &mut self.restore else { return };
+                if over || found.asked.is_empty() {
+                    let found = core::mem::take(found);
+                    self.restore = Restore::Segments(found);
+                    self.adopt_found();
+                }
+            }
+            Restore::Segments(_) => self.ask_for_deeds(),
+        }
+    }
+
+    /// The list came, and this node is in it: its group is this node's again.
+    pub(super) fn restore_learned(&mut self, from: NodeId, records: &[MemberRecord]) -> bool {
+        let Restore::List { via, .. } = &self.restore else { return false };
+        if *via != from {
+            return false;
+        }
+        let own = records.iter().find(|record| record.binding.node == self.node);
+        // Only the member itself can have signed this binding: nobody can lure the node into another group.
+        let Some(group) = own.map(|record| record.binding.group) else { return false };
+        self.rejoin(group);
+        self.restore = Restore::Deeds(Found::default(), Moment(self.now.0 + RESTORE_PATIENCE));
+        true
+    }
+
+    /// Asks everyone for deeds and inventories who has not answered and is due.
+    fn ask_for_deeds(&mut self) {
+        let now = self.now;
+        let others: Vec<NodeId> = self.others().collect();
+        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
+        found.asked.retain(|node, _| others.contains(node));
+        let mut due = Vec::new();
+        for node in others {
+            if found.answered.contains(&node) {
+                continue;
+            }
+            let next = found.asked.entry(node).or_insert(now);
+            if *next <= now {
+                *next = Moment(now.0 + RETRY_MAX);
+                due.push(node);
+            }
+        }
+        for node in due {
+            self.send(node, Body::DeedsAsk(self.node, None));
+            self.send(node, Body::InventoryAsk(None));
+        }
+    }
+
+    /// A member came back: it may hold what is still missing.
+    pub(super) fn restore_back(&mut self, node: NodeId) {
+        let now = self.now;
+        if let Restore::Deeds(found, _) | Restore::Segments(found) = &mut self.restore
+            && let Some(next) = found.asked.get_mut(&node)
+        {
+            *next = now;
+        }
+    }
+
+    /// Someone asks which deeds of an owner this node has.
+    pub(super) fn asked_for_deeds(&mut self, from: NodeId, owner: NodeId, after: Option<SegmentName>) {
+        let first = core::ops::Bound::Excluded((owner, after.unwrap_or(SegmentName([0; 32]))));
+        let last = core::ops::Bound::Included((owner, SegmentName([0xff; 32])));
+        let mut deeds = Vec::new();
+        let mut bytes = 0;
+        let mut more = false;
+        for (_, foreign) in self.theirs.deeds.range((first, last)) {
+            let in_force = foreign.amended.iter().cloned();
+            let draft = foreign.draft.iter().map(|deed| AmendedDeed { deed: deed.clone(), amendments: Vec::new() });
+            let both: Vec<AmendedDeed> = in_force.chain(draft).collect();
+            let size: usize = both.iter().map(|one| kept::encode(one).len()).sum();
+            if !deeds.is_empty() && (bytes + size > LETTER_MAX - 1024 || deeds.len() + both.len() > DEEDS_PER_LETTER) {
+                more = true;
+                break;
+            }
+            bytes += size;
+            deeds.extend(both);
+        }
+        self.send(from, Body::Deeds(owner, more, deeds));
+    }
+
+    /// Deeds came.
+    pub(super) fn deeds_came(&mut self, from: NodeId, owner: NodeId, more: bool, deeds: Vec<AmendedDeed>) {
+        if owner != self.node {
+            return;
+        }
+        let last = deeds.last().map(|amended| amended.deed.segment);
+        for amended in deeds {
+            let good = amended.deed.owner == self.node
+                && amended.deed.group == self.group
+                && self.verified(self.node, &amended.deed);
+            if !good {
+                self.refuse(super::refusal::Refusal::BadSignature);
+                continue;
+            }
+            self.found_deed(amended);
+        }
+        match last.filter(|_| more) {
+            Some(last) => {
+                self.send(from, Body::DeedsAsk(self.node, Some(last)));
+            }
+            None => {
+                if let Restore::Deeds(found, _) | Restore::Segments(found) = &mut self.restore {
+                    found.answered.insert(from);
+                    found.asked.remove(&from);
+                }
+                if matches!(self.restore, Restore::Segments(_)) {
+                    self.adopt_found();
+                } else {
+                    self.go_on_restoring();
+                }
+            }
+        }
+    }
+
+    fn found_deed(&mut self, amended: AmendedDeed) {
+        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
+        let deed = amended.deed;
+        for amendment in amended.amendments {
+            if amendment.revision == deed.revision && usize::from(amendment.index) < deed.slots.len() {
+                found.sources.entry(shard_of(&deed, amendment.index)).or_default().insert(amendment.holder);
+            }
+        }
+        for (index, slot) in (0..).zip(&deed.slots) {
+            if let Some(holder) = slot.holder {
+                found.sources.entry(shard_of(&deed, index)).or_default().insert(holder);
+            }
+        }
+        let all = found.deeds.entry(deed.segment).or_default();
+        if !all.contains(&deed) {
+            all.push(deed);
+        }
+    }
+
+    /// A member says what it holds for this node.
+    pub(super) fn restore_inventory(&mut self, from: NodeId, lines: &[Held]) {
+        let owner = self.node;
+        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
+        for line in lines {
+            let shard = ShardId { owner, segment: line.segment, k: line.k, index: line.index };
+            found.sources.entry(shard).or_default().insert(from);
+        }
+    }
+
+    /// Takes on what was found, and fetches what can be fetched.
+    fn adopt_found(&mut self) {
+        let Restore::Segments(found) = &self.restore else { return };
+        let names: Vec<SegmentName> =
+            found.deeds.keys().copied().filter(|name| !found.begun.contains(name)).collect();
+        for name in names {
+            self.adopt_segment(name);
+        }
+        self.restore_went_on();
+    }
+
+    /// Takes on one segment by the newest deed under which enough shards are said to be there.
+    fn adopt_segment(&mut self, name: SegmentName) {
+        if self.mine.segments.get(&name).is_some_and(|segment| segment.live || segment.release.is_some()) {
+            return;
+        }
+        let Restore::Segments(found) = &self.restore else { return };
+        let deeds = &found.deeds[&name];
+        let floor = deeds.iter().map(|deed| deed.revision).max().unwrap_or(0);
+        let there = |deed: &Deed| {
+            let has = |index: u8| found.sources.contains_key(&shard_of(deed, index));
+            (0..deed.shape.n() as u8).filter(|index| has(*index)).count()
+        };
+        let enough = |deed: &&Deed| there(deed) >= deed.shape.k();
+        let newest = deeds.iter().max_by_key(|deed| deed.revision);
+        let Some(deed) = deeds.iter().filter(enough).max_by_key(|deed| deed.revision).or(newest).cloned() else { return };
+        let mut segment = Segment::new(deed.bytes, Arc::from(deed.key.as_slice()));
+        segment.live = false;
+        segment.floor = floor;
+        segment.safe = true;
+        segment.deed = Some(deed.clone());
+        self.adopt_books(name, &deed);
+        self.mine.segments.insert(name, segment);
+        self.keep_segment(name);
+    }
+
+    /// Begins to fetch more, and says when all is done that can be.
+    pub(super) fn restore_went_on(&mut self) {
+        let fetching = self.gathers.values().filter(|gather| gather.purpose == For::BringBack).count();
+        let Restore::Segments(found) = &self.restore else { return };
+        let next: Vec<SegmentName> = self
+            .mine
+            .segments
+            .iter()
+            .filter(|(name, segment)| !segment.live && segment.release.is_none() && !found.begun.contains(name))
+            .map(|(name, _)| *name)
+            .take(RESTORES_MAX.saturating_sub(fetching))
+            .collect();
+        for name in next {
+            self.restore_segment(name);
+        }
+        self.tell_if_restored();
+    }
+
+    fn restore_segment(&mut self, name: SegmentName) {
+        let Restore::Segments(found) = &mut self.restore else { return };
+        found.begun.insert(name);
+        let Some(deed) = self.mine.segments[&name].deed.clone() else { return };
+        let mut sources = BTreeSet::new();
+        for index in 0..deed.shape.n() as u8 {
+            for node in found.sources.get(&shard_of(&deed, index)).into_iter().flatten() {
+                sources.insert((index, *node));
+            }
+        }
+        self.gather(Gather::new(For::BringBack, deed, sources));
+    }
+
+    fn tell_if_restored(&mut self) {
+        let waiting: Vec<SegmentName> =
+            self.mine.segments.iter().filter(|(_, segment)| !segment.live).map(|(name, _)| *name).collect();
+        let busy = self.gathers.values().any(|gather| gather.purpose == For::BringBack && gather.is_busy());
+        let restored = (self.mine.segments.len() - waiting.len()) as u32;
+        let Restore::Segments(found) = &mut self.restore else { return };
+        let unbegun = waiting.iter().any(|name| !found.begun.contains(name));
+        if busy || unbegun || (found.told && found.restored == restored) {
+            return;
+        }
+        found.told = true;
+        found.restored = restored;
+        self.tell_user(Event::RestoreDone { restored, waiting });
+    }
+}
