@@ -5,5 +5,8 @@ extern crate alloc;
 
 pub mod books;
 pub mod contract;
+pub mod history;
 pub mod ledger;
+pub mod measure;
+pub mod safety;
 pub mod stamp;
