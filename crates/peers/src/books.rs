@@ -509,3 +509,6 @@ fn check(piece: Piece, bytes: u64) -> Result<(), Refused> {
     let good = (1..=PIECE_BYTES_MAX).contains(&bytes) && usize::from(piece.index) < piece.shape.n();
     if good { Ok(()) } else { Err(Refused::BadPiece) }
 }
+
+#[cfg(test)]
+mod tests;

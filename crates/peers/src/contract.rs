@@ -276,3 +276,6 @@ pub fn verify_ending(now: Moment, group: GroupId, ending: &Ending) -> bool {
         && ending.stamp <= stamp(now).saturating_add(SKEW_MAX_MS)
         && verify(&ending.by().0, &ending_digest(ending), &Signature(ending.signature))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use okapi_base::machine::Moment;
 
 mod conduct;
 
-pub use conduct::{Conduct, NoteError};
+pub use conduct::{Conduct, NoteError, PROBES_MIN, VOICES_MAX, WINDOW_MS, WINDOWS_OPEN};
 
 /// The most that an attestation may be old to count, in milliseconds: two windows.
 pub const ATTESTED_FOR_MS: u64 = 60 * DAY_MS;
@@ -237,3 +237,6 @@ fn credit(accounts: &mut BTreeMap<MemberId, Account>) {
         account.proven = proven.get(name).copied().unwrap_or(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

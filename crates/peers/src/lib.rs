@@ -12,11 +12,14 @@ extern crate std;
 pub mod books;
 pub mod contract;
 pub mod happiness;
+pub mod history;
 pub mod ledger;
 pub mod limits;
 pub mod machine;
+pub mod measure;
 pub mod peer;
 pub mod placement;
+pub mod safety;
 pub mod stamp;
 
 pub use machine::{Blob, Done, Event, Input, Order, Output, ShardId, Thing, Work};

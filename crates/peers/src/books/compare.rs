@@ -18,8 +18,8 @@ pub enum Exactness {
 pub enum Matter {
     /// A piece: the owner's line and the holder's.
     Piece(Piece, Option<Placed>, Option<Held>),
-    /// The contract: the owner's and the holder's.
-    Contract(Option<Agreement>, Option<Agreement>),
+    /// The contract: the revision that the owner has and the one that the holder has.
+    Contract(Option<u32>, Option<u32>),
 }
 
 /// One difference.
@@ -41,6 +41,7 @@ pub fn compare(owner: &Books, holder: &Books, exactness: Exactness) -> Vec<Diffe
     let lent = placed.and_then(|pair| pair.lent().copied());
     let granted = held.and_then(|pair| pair.granted().copied());
     if let Some(what) = contracts(lent, granted, exactness) {
+        let [lent, granted] = [lent, granted].map(|it| it.map(|it| it.revision()));
         differences.push(Difference { matter: Matter::Contract(lent, granted), what });
     }
     let placed_names = placed.into_iter().flat_map(|pair| pair.placed().map(|(piece, _)| *piece));

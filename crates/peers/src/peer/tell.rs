@@ -53,7 +53,7 @@ impl Peer {
             }
         }
         let segment = self.mine.segments.get_mut(&name).expect("it is there");
-        parted.iter().for_each(|node| drop(segment.untold.remove(node)));
+        segment.untold.retain(|node, _| !parted.contains(node));
         self.told(name);
     }
 
