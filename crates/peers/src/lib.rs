@@ -1,6 +1,6 @@
 //! The network's brain: the whole node as one machine without IO.
 //!
-//! - [`Peer`] is the node: [`machine`] says what happens to it and what it asks to be done;
+//! - [`Peer`] is the node: [`machine`] says what happens to it and what it asks to be done, [`labour`] does it;
 //! - [`placement`] and [`happiness`] say where shards go and when that is safe;
 //! - [`books`], [`contract`] and [`ledger`] say who owes whom how much.
 #![no_std]
@@ -13,6 +13,7 @@ pub mod books;
 pub mod contract;
 pub mod happiness;
 pub mod history;
+pub mod labour;
 pub mod ledger;
 pub mod limits;
 pub mod machine;
