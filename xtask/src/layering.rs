@@ -35,7 +35,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("fjall", &["store", "bench"]),
     ("redb", &["bench"]),
     ("heed", &["bench"]),
-    ("clap", &["okapi"]),
+    ("clap", &["okapi", "sim"]),
     ("rustyline", &["okapi"]),
 ];
 

@@ -115,7 +115,15 @@ impl Peer {
         self.pulses.ticked = self.now;
     }
 
+    /// Pings a node. One that is not heard may not know this node yet, and then does not listen to it: this node's own
+    /// record says who vouched for it.
     fn ping(&mut self, node: NodeId) {
+        if !self.is_here(node)
+            && let Some(own) = self.members.get(self.node)
+        {
+            let own = own.clone();
+            self.send(node, Body::Records(Vec::from([own])));
+        }
         let ping = self.ping_for(node);
         let number = self.send(node, Body::Ping(ping));
         let pulse = self.pulses.nodes.get_mut(&node).expect("only known nodes are pinged");

@@ -91,6 +91,12 @@ impl Peer {
         self.maps.of(shape).map(|map| &**map).zip(self.maps.list_of(shape))
     }
 
+    /// As which shape its segments should lie now.
+    #[must_use]
+    pub fn wanted_shape(&self) -> Shape {
+        self.target_shape()
+    }
+
     /// The places of its present member list.
     #[must_use]
     pub fn present_places(&self) -> Vec<Place> {
