@@ -41,6 +41,8 @@ pub const TELL_AWAY: Duration = Duration::from_secs(6 * 60 * 60);
 pub const INBOUND_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// The first rest of a segment for which nothing could be done; each further one is twice as long.
 pub const REST_FIRST: Duration = Duration::from_secs(10 * 60);
+/// When a segment of which something is missing is looked at again, if nothing is heard before.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(6 * 60 * 60);
 /// How often that rest is doubled, at most.
 pub const FRUITLESS_MAX: u32 = 6;
 /// How long a holder that was chosen for a shard may be silent before another is taken instead.
@@ -68,8 +70,10 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 pub const MISSED_PINGS: u32 = 3;
 /// How long a shard that is fetched may take to come.
 pub const FETCH_PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// How long a gathering rests when there is nobody left to ask.
+/// How long a gathering rests when there is nobody left to ask; each further time twice as long.
 pub const GATHER_REST: Duration = Duration::from_secs(30 * 60);
+/// How often that rest is doubled, at most: to a little more than a day.
+pub const GATHER_REST_DOUBLINGS: u32 = 6;
 /// Segments a node mends at a time.
 pub const MENDS_MAX: usize = 2;
 /// How much longer each further holder waits before it mends, so that they do not all begin.
@@ -82,7 +86,11 @@ pub const RESTORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Time between two audits of a holder that failed one.
 pub const AUDIT_AGAIN: Duration = Duration::from_secs(60);
+/// How long a holder that failed an audit is given nothing more; for each further one in a row twice as long.
+pub const DISTRUST_FIRST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often that is doubled, at most.
+pub const DISTRUST_DOUBLINGS: u32 = 6;
 /// Unanswered audits in a row, of a holder that is here, that count as a failed one.
-pub const AUDITS_UNANSWERED: u32 = 3;
+pub const AUDITS_UNANSWERED: u32 = 5;
 /// How often a member says anew what it attests another.
 pub const ATTEST_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -316,6 +316,15 @@ impl Peer {
         number
     }
 
+    /// Sends a letter that promises what is being kept: not before that is durable.
+    fn send_when_kept(&mut self, mail: Mail) {
+        if self.keeper.is_durable() {
+            self.post_mail(mail);
+        } else {
+            self.keeper.then(Then::Send(mail));
+        }
+    }
+
     fn tell_user(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }

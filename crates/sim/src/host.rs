@@ -47,6 +47,10 @@ pub struct Host {
     pub off_until: Duration,
     /// Whether it is in the group.
     pub joined: bool,
+    /// Whether something on its disk was damaged, lost or set back, so that it may be caught without being a liar.
+    pub damaged: bool,
+    /// Whether it wants to leave.
+    pub leaving: bool,
     /// Whether its peer has yet to be told to restore.
     pub restores: bool,
     /// Batches that are not durable yet.
@@ -78,6 +82,8 @@ impl Host {
             run: 0,
             off_until: Duration::ZERO,
             joined: false,
+            leaving: false,
+            damaged: false,
             restores: false,
             keeping: VecDeque::new(),
             working: BTreeMap::new(),

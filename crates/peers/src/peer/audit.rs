@@ -3,7 +3,11 @@
 use super::Peer;
 use super::refusal::Refusal;
 use super::work::Job;
-use crate::limits::{AUDITS_UNANSWERED, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, ATTEST_EVERY};
+use crate::ledger::WINDOW_MS;
+use crate::limits::{
+    ATTEST_EVERY, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_UNANSWERED, DISTRUST_DOUBLINGS,
+    DISTRUST_FIRST,
+};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::stamp::stamp;
 use alloc::collections::BTreeMap;
@@ -32,17 +36,65 @@ struct Challenge {
     bytes: u64,
     number: u64,
     leaves: Vec<u32>,
+    sent: Moment,
 }
 
 /// What audits of one holder have shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Audited {
     audit: Audit,
+    /// Probes of this window of the ledger.
+    window: u64,
     answered: u32,
     failed: u32,
+    /// Probes failed since one was last answered.
+    failing: u32,
     unanswered: u32,
+    /// Nothing more is placed there before then.
+    distrusted: Moment,
     /// When it was last attested to the holder, and how many bytes.
     attested: Option<(Moment, u64)>,
+}
+
+impl Audited {
+    const fn due(first: Moment) -> Self {
+        Self {
+            audit: Audit::Due(first),
+            window: 0,
+            answered: 0,
+            failed: 0,
+            failing: 0,
+            unanswered: 0,
+            distrusted: Moment(core::time::Duration::ZERO),
+            attested: None,
+        }
+    }
+
+    /// Counts a probe that was answered as it should be, or with a lie.
+    fn count(&mut self, now: Moment, answered: bool) {
+        let window = stamp(now) / WINDOW_MS;
+        if window != self.window {
+            (self.window, self.answered, self.failed) = (window, 0, 0);
+        }
+        if answered {
+            self.answered += 1;
+            self.unanswered = 0;
+            self.failing = 0;
+            self.distrusted = now;
+        } else {
+            self.failed += 1;
+            self.lost(now);
+        }
+    }
+
+    /// It does not have what it should. Whoever loses something again is left alone for longer each time.
+    fn lost(&mut self, now: Moment) {
+        self.unanswered = 0;
+        if self.distrusted <= now {
+            self.distrusted = Moment(now.0 + DISTRUST_FIRST * 2u32.pow(self.failing.min(DISTRUST_DOUBLINGS)));
+            self.failing = self.failing.saturating_add(1);
+        }
+    }
 }
 
 /// All audits of those who hold this node's shards.
@@ -76,8 +128,7 @@ impl Peer {
         let every = AUDIT_EVERY.as_secs();
         if !self.audits.holders.contains_key(&holder) {
             let first = self.now.0 + core::time::Duration::from_secs(self.dice.below(every));
-            let audit = Audit::Due(Moment(first));
-            self.audits.holders.insert(holder, Audited { audit, answered: 0, failed: 0, unanswered: 0, attested: None });
+            self.audits.holders.insert(holder, Audited::due(Moment(first)));
         }
     }
 
@@ -92,7 +143,7 @@ impl Peer {
         for holder in holders {
             match self.audits.holders[&holder].audit.clone() {
                 Audit::Due(_) => self.challenge(holder),
-                Audit::Asked(challenge, _) => self.unanswered(holder, challenge.shard),
+                Audit::Asked(challenge, _) => self.unanswered(holder, &challenge),
             }
         }
     }
@@ -112,9 +163,11 @@ impl Peer {
         let leaves = proof::leaves(&Digest(self.dice.seed()), bytes, AUDIT_LEAVES);
         self.audits.last += 1;
         let number = self.audits.last;
-        let challenge = Challenge { shard, root, bytes, number, leaves: leaves.clone() };
+        let challenge = Challenge { shard, root, bytes, number, leaves: leaves.clone(), sent: self.now };
         let audit = Audit::Asked(challenge, Moment(self.now.0 + AUDIT_PATIENCE));
         self.audits.holders.get_mut(&holder).expect("it is audited").audit = audit;
+        // An answer to this, and none to the challenge, is what tells silence from a cut link.
+        self.ping(holder);
         self.send(holder, Body::Challenge(shard, number, leaves));
     }
 
@@ -135,15 +188,15 @@ impl Peer {
 
     /// A holder did not answer in time. One that fell silent is away; one that is here and is silent about this hides
     /// something.
-    fn unanswered(&mut self, holder: NodeId, shard: ShardId) {
-        let here = self.is_here(holder);
+    fn unanswered(&mut self, holder: NodeId, challenge: &Challenge) {
+        let here = self.hears_since(holder, challenge.sent);
         let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
         audited.unanswered = if here { audited.unanswered + 1 } else { 0 };
         let caught = audited.unanswered >= AUDITS_UNANSWERED;
         let wait = if here { AUDIT_AGAIN } else { AUDIT_EVERY };
         audited.audit = Audit::Due(Moment(self.now.0 + wait));
         if caught {
-            self.failed_audit(holder, shard);
+            self.failed_audit(holder, challenge.shard);
         }
     }
 
@@ -178,28 +231,55 @@ impl Peer {
         if challenge.number != number || challenge.shard != shard {
             return self.refuse(Refusal::Unasked);
         }
-        audited.unanswered = 0;
+        let now = self.now;
         if proves(challenge, bytes) {
-            audited.answered += 1;
-            audited.audit = Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
+            let was_failing = audited.failing > 0;
+            audited.count(now, true);
+            audited.audit = Audit::Due(Moment(now.0 + AUDIT_EVERY));
+            self.note_probe(from);
             self.attest(from);
+            if was_failing {
+                self.mine.dirty_for(from);
+            }
         } else if self.shards_at(from).iter().any(|(held, ..)| *held == shard) {
-            self.failed_audit(from, shard);
+            if bytes.is_empty() { self.admitted(from, shard) } else { self.failed_audit(from, shard) }
         } else {
             // It was released meanwhile.
             self.audits.holders.get_mut(&from).expect("it is audited").audit = Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
         }
     }
 
+    /// A holder says that it has lost a shard: it is no liar, and it may have lost more.
+    fn admitted(&mut self, holder: NodeId, shard: ShardId) {
+        let now = self.now;
+        let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
+        audited.lost(now);
+        audited.audit = Audit::Due(Moment(now.0 + AUDIT_AGAIN));
+        self.not_held(holder, shard, No::Missing);
+        self.send(holder, Body::InventoryAsk(None));
+    }
+
     /// A holder does not have what it signed for: the shard counts as lost, and the next audit comes soon.
     fn failed_audit(&mut self, holder: NodeId, shard: ShardId) {
-        let again = Moment(self.now.0 + AUDIT_AGAIN);
+        let now = self.now;
         let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
-        audited.failed += 1;
-        audited.unanswered = 0;
-        audited.audit = Audit::Due(again);
+        audited.count(now, false);
+        audited.audit = Audit::Due(Moment(now.0 + AUDIT_AGAIN));
+        self.note_probe(holder);
         self.caught(holder, shard);
         self.attest(holder);
+    }
+
+    /// Takes note of what the probes of a holder have shown so far, for one's own judgement of its member.
+    fn note_probe(&mut self, holder: NodeId) {
+        let (answered, failed) = self.audits.of(holder);
+        self.note_own_probes(holder, answered, failed);
+    }
+
+    /// Whether a holder may be given more: it has not failed lately, by this node's own audits or the group's.
+    pub(super) fn is_trusted(&self, holder: NodeId) -> bool {
+        let failed = self.audits.holders.get(&holder).is_some_and(|audited| audited.distrusted > self.now);
+        !failed && self.is_in_good_standing(holder)
     }
 
     /// A node gave wrong bytes, no proof, or none at all.
@@ -226,13 +306,23 @@ impl Peer {
         let attestation =
             members::attest(&self.identity.signing, &self.group, holder, bytes, probes, stamp(now));
         self.send(holder, Body::Attest(attestation));
+        // The holder would not pass on what speaks against it. Each doubling is news enough for the others.
+        if probes.1.is_power_of_two() {
+            let others: Vec<NodeId> = self.others().filter(|node| *node != holder && self.is_here(*node)).collect();
+            others.into_iter().for_each(|node| drop(self.send(node, Body::Attest(attestation))));
+        }
     }
 
     /// An owner attests what this node holds for it.
     pub(super) fn attested(&mut self, from: NodeId, attestation: Attestation) {
-        let fits = attestation.subject == self.node && attestation.by == from;
-        if !fits || !members::is_attestation_good(&attestation, &self.group) {
+        if attestation.by != from {
+            return self.refuse(Refusal::NotYours);
+        }
+        if !members::is_attestation_good(&attestation, &self.group) {
             return self.refuse(Refusal::BadSignature);
+        }
+        if attestation.subject != self.node {
+            return self.note_word(&attestation);
         }
         if self.attested.get(&from).is_some_and(|known| known.stamp >= attestation.stamp) {
             return self.refuse(Refusal::Outdated);

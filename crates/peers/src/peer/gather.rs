@@ -6,7 +6,7 @@ use super::Peer;
 use super::post::nothing;
 use super::refusal::Refusal;
 use super::work::Job;
-use crate::limits::{FETCH_PATIENCE, GATHER_REST};
+use crate::limits::{FETCH_PATIENCE, GATHER_REST, GATHER_REST_DOUBLINGS};
 use crate::machine::{Blob, Done, Event, Work};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -37,6 +37,8 @@ pub(crate) struct Gather {
     tried: BTreeSet<(u8, NodeId)>,
     /// When to try those again that failed.
     rest_until: Option<Moment>,
+    /// How often there was nobody left to ask.
+    rests: u32,
     /// Bytes that came from others.
     pub(crate) read: u64,
 }
@@ -51,6 +53,7 @@ impl Gather {
             asked: BTreeMap::new(),
             tried: BTreeSet::new(),
             rest_until: None,
+            rests: 0,
             read: 0,
         }
     }
@@ -112,7 +115,8 @@ impl Peer {
             let Some(&(index, node)) = best else {
                 let gather = self.gathers.get_mut(&at).expect("it is there");
                 if gather.asked.is_empty() && gather.rest_until.is_none() {
-                    gather.rest_until = Some(Moment(now.0 + GATHER_REST));
+                    gather.rest_until = Some(Moment(now.0 + GATHER_REST * 2u32.pow(gather.rests)));
+                    gather.rests = (gather.rests + 1).min(GATHER_REST_DOUBLINGS);
                     self.restore_went_on();
                 }
                 return;

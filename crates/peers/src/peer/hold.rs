@@ -44,9 +44,16 @@ pub(crate) struct Foreign {
     pub(crate) amended: Option<AmendedDeed>,
     /// A deed under which shards were offered that is not in force yet, and may never be.
     pub(crate) draft: Option<Deed>,
+    /// Nodes that should hold a shard of it and, by their own word, do not.
+    pub(crate) absent: BTreeSet<NodeId>,
 }
 
 impl Foreign {
+    /// Those holders who have not said that they hold nothing.
+    pub(crate) fn present(&self) -> impl Iterator<Item = (u8, NodeId)> + '_ {
+        self.holders().filter(|(_, node)| !self.absent.contains(node))
+    }
+
     /// The highest revision known.
     fn revision(&self) -> u32 {
         let draft = self.draft.as_ref().map_or(0, |deed| deed.revision);
@@ -78,7 +85,9 @@ pub(crate) struct Theirs {
     /// Shards that are on their way here, and until when they are waited for.
     inbound: BTreeMap<ShardId, (Offer, Moment)>,
     /// Shards that are being written.
-    storing: BTreeSet<ShardId>,
+    pub(crate) storing: BTreeSet<ShardId>,
+    /// Shards that are being removed. Work is done in any order: none is written again before it is gone.
+    dropping: BTreeSet<ShardId>,
 }
 
 /// The shard of a deed at an index.
@@ -118,6 +127,9 @@ impl Peer {
         }
         if self.theirs.storing.contains(&shard) {
             return;
+        }
+        if self.theirs.dropping.contains(&shard) {
+            return self.say_no(&offer, No::Busy);
         }
         if let Some((known, _)) = self.theirs.inbound.get(&shard) {
             if known.from == offer.from {
@@ -194,7 +206,10 @@ impl Peer {
         self.check_signer(amendment.mender)?;
         let known = self.theirs.deeds.get(&(deed.owner, deed.segment));
         let named = deed.slots.iter().any(|slot| slot.holder == Some(amendment.mender));
-        if !named && !known.is_some_and(|known| known.holders().any(|(_, node)| node == amendment.mender)) {
+        // A mender may hold its shard by an earlier amendment, of which this node has not heard if the segment is new to
+        // it; then its word as a member must do, as does any holder's.
+        let is_holder = |known: &Foreign| known.holders().any(|(_, node)| node == amendment.mender);
+        if !named && known.is_some_and(|known| !is_holder(known)) {
             return Err(Refusal::NotYours);
         }
         if self.verified(amendment.mender, amendment) { Ok(()) } else { Err(Refusal::BadSignature) }
@@ -203,7 +218,8 @@ impl Peer {
     /// Whether there is room for it: in the owner's contract, or in the group's trust when a mender sends it.
     fn may_hold(&mut self, offer: &Offer) -> Result<(), No> {
         let bytes = offer.deed.shape.shard_bytes(offer.deed.bytes);
-        if self.is_leaving() || self.is_leaving_node(offer.deed.owner) {
+        // Whoever wanted to leave and is gone instead may still come back for what it had.
+        if self.is_leaving() || (offer.amendment.is_none() && self.is_leaving_node(offer.deed.owner)) {
             return Err(No::Leaving);
         }
         self.reserve(offer.shard(), bytes, offer.amendment.is_some())
@@ -443,7 +459,19 @@ impl Peer {
             self.keeper.remove(kept::deed_key(shard.owner, shard.segment));
             self.keeper.remove(kept::draft_key(shard.owner, shard.segment));
         }
-        self.work(Job::Drop, Work::DropShard { shard });
+        self.theirs.dropping.insert(shard);
+        self.work(Job::Drop(shard), Work::DropShard { shard });
+    }
+
+    /// A shard is gone from the disk. Its room was given back in the books when that was asked for.
+    pub(super) fn dropped(&mut self, shard: ShardId) {
+        self.theirs.dropping.remove(&shard);
+        self.part_if_drained();
+    }
+
+    /// Whether a shard is being written or removed just now.
+    pub(super) fn is_moving(&self, shard: &ShardId) -> bool {
+        self.theirs.storing.contains(shard) || self.theirs.dropping.contains(shard)
     }
 
     /// A shard that should be here is not, or is damaged.

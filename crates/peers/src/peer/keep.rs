@@ -39,6 +39,11 @@ impl Keeper {
         self.thens.push(then);
     }
 
+    /// Whether all that was kept up to now is durable.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.writes.is_empty() && self.waiting.is_empty()
+    }
+
     /// The batch of this change, if there is one.
     pub(crate) fn flush(&mut self) -> Option<Output> {
         if self.writes.is_empty() && self.thens.is_empty() {

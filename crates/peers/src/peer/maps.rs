@@ -4,12 +4,13 @@ use super::Peer;
 use super::work::Job;
 use crate::limits::LIST_REST;
 use crate::machine::{Done, Work};
+use crate::happiness::Reach;
 use crate::placement::{Map, Place, group_of, shape_for};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
-use okapi_base::{Digest, NodeId, SegmentName, Shape};
+use okapi_base::{Digest, MemberId, NodeId, SegmentName, Shape};
 use okapi_wire::peer::member::State;
 
 /// One shape's placement.
@@ -71,6 +72,32 @@ impl Peer {
         shape_for(&places, &self.identity.member)
     }
 
+    /// Whether so few others are left that a shard lies in this node's own server half, even if those who are gone still
+    /// stand in the list, and so in the placement.
+    pub(super) fn keeps_own_shard(&self) -> bool {
+        Shape::in_own_half(self.counted_owners()) > 0
+    }
+
+    /// How many other members have a node that is counted on.
+    fn counted_owners(&self) -> usize {
+        let counted = self.others().filter(|node| self.is_counted_on(*node)).map(|node| self.owner_of(node));
+        counted.filter(|owner| *owner != self.identity.member).collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many holders this node's segments could have at the very most, those that are gone left out.
+    pub(super) fn reach(&self) -> Reach {
+        let few = self.keeps_own_shard();
+        let own = few.then_some(self.node);
+        let may_hold = |node: &NodeId| {
+            self.is_counted_on(*node)
+                && self.members.capacity(*node) > 0
+                && (few || self.owner_of(*node) != self.identity.member)
+        };
+        let nodes: Vec<NodeId> = self.others().filter(may_hold).chain(own).collect();
+        let owners: BTreeSet<MemberId> = nodes.iter().map(|node| self.owner_of(*node)).collect();
+        Reach { owners: owners.len(), nodes: nodes.len() }
+    }
+
     /// Has the placement of a shape computed.
     pub(super) fn want_map(&mut self, shape: Shape) {
         self.maps.wanted.insert(shape);
@@ -121,8 +148,17 @@ impl Peer {
     ) -> impl Iterator<Item = NodeId> + 'a {
         let map = self.maps.of(shape);
         let next = map.map(|map| map.replacement(group_of(&name), &self.identity.member, &self.node, taken));
-        next.into_iter().flatten().filter(|node| {
-            self.is_here(*node) && !taken.contains(node) && !self.has_declined(*node) && !self.is_leaving_node(*node)
-        })
+        // Where so few others are left, this member's other machines are better than nobody.
+        let few = self.keeps_own_shard();
+        let kin = self.others().filter(move |node| few && self.owner_of(*node) == self.identity.member);
+        next.into_iter().flatten().chain(kin).filter(|node| !taken.contains(node) && self.may_ask(*node))
+    }
+
+    /// Whether a node may be asked to hold something more.
+    pub(super) fn may_ask(&self, node: NodeId) -> bool {
+        self.is_here(node)
+            && !self.has_declined(node)
+            && !self.is_leaving_node(node)
+            && (node == self.node || self.is_trusted(node))
     }
 }

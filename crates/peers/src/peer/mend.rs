@@ -12,10 +12,11 @@ use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 use okapi_base::machine::Moment;
-use okapi_base::{NodeId, SegmentName};
+use okapi_base::{NodeId, SegmentName, Shape};
 use okapi_wire::peer::letter::Body;
-use okapi_wire::peer::shard::{Amendment, Deed, Receipt, ShardId};
+use okapi_wire::peer::shard::{AmendedDeed, Amendment, Deed, Receipt, ShardId};
 
 /// How far a segment is mended.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Mends {
     active: BTreeMap<At, Mend>,
     /// Segments to be looked at, and when.
     queue: BTreeSet<(Moment, At)>,
+    /// Fellow holders that were asked what they know of a gone owner, and after which segment.
+    visits: BTreeMap<(NodeId, NodeId), Option<SegmentName>>,
 }
 
 impl Mends {
@@ -86,7 +89,7 @@ impl Peer {
     /// How many holders that are here come before this node.
     fn mend_rank(&self, at: At) -> Option<u32> {
         let foreign = self.theirs.deeds.get(&at)?;
-        let mut holders: Vec<(u8, NodeId)> = foreign.holders().filter(|(_, node)| self.is_here(*node)).collect();
+        let mut holders: Vec<(u8, NodeId)> = foreign.present().filter(|(_, node)| self.is_here(*node)).collect();
         holders.sort_unstable();
         holders.iter().position(|(_, node)| *node == self.node).map(|rank| rank as u32)
     }
@@ -128,11 +131,19 @@ impl Peer {
         let Some(foreign) = self.theirs.deeds.get(&at) else { return };
         let Some(deed) = foreign.in_force().cloned() else { return };
         let good: BTreeSet<(u8, NodeId)> =
-            foreign.holders().filter(|(_, node)| self.is_counted_on(*node)).collect();
+            foreign.present().filter(|(_, node)| self.is_counted_on(*node)).collect();
         let is_missing = |index: &u8| !good.iter().any(|(held, _)| held == index);
         let missing: Vec<u8> = (0..deed.shape.n() as u8).filter(is_missing).collect();
         let held: BTreeSet<u8> = good.iter().map(|(index, _)| *index).collect();
         if missing.is_empty() || held.len() < deed.shape.k() || self.mend_rank(at).is_none() {
+            return;
+        }
+        if self.maps.of(deed.shape).is_none() {
+            self.mends.queue.insert((Moment(self.now.0 + RETRY_FIRST), at));
+            return self.want_map(deed.shape);
+        }
+        // Nothing is fetched for nobody.
+        if self.mend_candidate(at, deed.shape, &BTreeSet::new()).is_none() {
             return;
         }
         let mend = Mend {
@@ -147,6 +158,46 @@ impl Peer {
         };
         self.mends.active.insert(at, mend);
         self.gather(Gather::new(For::Mend, deed, good));
+    }
+
+    /// Once a day: nobody asks for what the holders of a gone owner still have, so they ask each other.
+    pub(super) fn visit_orphans(&mut self) {
+        let gone = |owner: &NodeId| *owner != self.node && self.pulses.contact(*owner) == Contact::Gone;
+        let mut visits: BTreeSet<(NodeId, NodeId)> = BTreeSet::new();
+        for ((owner, _), foreign) in self.theirs.deeds.iter().filter(|((owner, _), _)| gone(owner)) {
+            let others = foreign.holders().map(|(_, node)| node).filter(|node| *node != self.node && self.is_here(*node));
+            visits.extend(others.map(|node| (node, *owner)));
+        }
+        let orphans: Vec<At> = self.theirs.deeds.keys().filter(|(owner, _)| gone(owner)).copied().collect();
+        orphans.into_iter().for_each(|at| self.mend_later(at));
+        self.mends.visits = visits.iter().map(|visit| (*visit, None)).collect();
+        for (node, owner) in visits {
+            self.send(node, Body::DeedsAsk(owner, None));
+        }
+    }
+
+    /// A fellow holder says which segments of a gone owner it knows: of the others it holds nothing.
+    pub(super) fn visited(&mut self, from: NodeId, owner: NodeId, more: bool, deeds: &[AmendedDeed]) {
+        let Some(after) = self.mends.visits.remove(&(from, owner)) else { return self.refuse(Refusal::Unasked) };
+        let known: BTreeSet<SegmentName> = deeds.iter().map(|amended| amended.deed.segment).collect();
+        let last = if more { known.last().copied() } else { None };
+        let first = after.map_or(Bound::Included((owner, SegmentName([0; 32]))), |name| Bound::Excluded((owner, name)));
+        let end = Bound::Included((owner, last.unwrap_or(SegmentName([0xff; 32]))));
+        let mut concerned = Vec::new();
+        for (at, foreign) in self.theirs.deeds.range_mut((first, end)) {
+            if known.contains(&at.1) {
+                foreign.absent.remove(&from);
+            } else if foreign.holders().any(|(_, node)| node == from) {
+                foreign.absent.insert(from);
+                concerned.push(*at);
+            }
+        }
+        concerned.into_iter().for_each(|at| self.mend_later(at));
+        deeds.iter().flat_map(|amended| &amended.amendments).for_each(|amendment| self.amended(*amendment));
+        if let Some(last) = last {
+            self.mends.visits.insert((from, owner), Some(last));
+            self.send(from, Body::DeedsAsk(owner, Some(last)));
+        }
     }
 
     /// Enough shards came.
@@ -189,19 +240,24 @@ impl Peer {
     /// Takes the next missing shard to a node, or ends.
     fn mend_next(&mut self, at: At) {
         let mend = &self.mends.active[&at];
-        let (owner, group) = (self.owner_of(at.0), group_of(&at.1));
-        let holders: Vec<NodeId> =
-            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
-        let Some(map) = self.maps.of(mend.deed.shape) else { return self.want_map(mend.deed.shape) };
-        let is_free = |node: &NodeId| {
-            *node != self.node && !holders.contains(node) && !mend.tried.contains(node) && self.is_here(*node)
-        };
-        let desired = map.holders(group, &owner, &at.0).into_iter().find(|node| is_free(node));
-        let next = || map.replacement(group, &owner, &at.0, &holders).find(|node| is_free(node));
-        let node = if mend.missing.is_empty() { None } else { desired.or_else(next) };
+        if self.maps.of(mend.deed.shape).is_none() {
+            return self.want_map(mend.deed.shape);
+        }
+        let node = if mend.missing.is_empty() { None } else { self.mend_candidate(at, mend.deed.shape, &mend.tried) };
         let Some(node) = node else { return self.mended(at) };
         let ask = Ask { node, old: None, since: self.now, next: self.now, tries: 0 };
         self.mend_ask(at, ask);
+    }
+
+    /// Who may be asked next to hold a missing shard.
+    fn mend_candidate(&self, at: At, shape: Shape, tried: &BTreeSet<NodeId>) -> Option<NodeId> {
+        let (map, owner, group) = (self.maps.of(shape)?, self.owner_of(at.0), group_of(&at.1));
+        let holders: Vec<NodeId> = self.theirs.deeds.get(&at)?.present().map(|(_, node)| node).collect();
+        let is_free = |node: &NodeId| {
+            *node != self.node && !holders.contains(node) && !tried.contains(node) && self.may_ask(*node)
+        };
+        let desired = map.holders(group, &owner, &at.0).into_iter().find(is_free);
+        desired.or_else(|| map.replacement(group, &owner, &at.0, &holders).find(is_free))
     }
 
     fn mend_ask(&mut self, at: At, ask: Ask) {
@@ -271,6 +327,12 @@ impl Peer {
         self.learn_amendment(amendment);
         let holders: BTreeSet<NodeId> =
             self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
+        // The new holder is to know of the other ones, too.
+        let before: Vec<Amendment> =
+            self.theirs.deeds.get(&at).and_then(|foreign| foreign.amended.as_ref()).map_or(Vec::new(), |amended| {
+                amended.amendments.iter().filter(|one| **one != amendment).copied().collect()
+            });
+        before.into_iter().for_each(|one| drop(self.send(from, Body::Amended(one))));
         let me = self.node;
         for node in holders.into_iter().filter(|node| *node != me) {
             self.send(node, Body::Amended(amendment));

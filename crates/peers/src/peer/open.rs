@@ -41,6 +41,7 @@ impl Peer {
                 peer.group = GroupId(group);
                 peer.take_records(records)?;
                 peer.follow_members();
+                peer.forget_what_was_under_way();
                 peer.mine.all_dirty();
             }
         }

@@ -10,7 +10,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use okapi_base::{GroupId, NodeId, SegmentName};
 use okapi_wire::peer::letter::{Body, Held, INVENTORY_MAX, No};
-use okapi_wire::peer::shard::{Deed, ShardId};
+use okapi_wire::peer::shard::{Deed, ShardId, Slot};
 
 impl Peer {
     /// The local store closed a segment, or says again that it has it.
@@ -61,10 +61,13 @@ impl Peer {
         let Some(deed) = &segment.deed else { return };
         let named = deed.shape.k() == usize::from(shard.k)
             && deed.slots.get(usize::from(shard.index)).is_some_and(|slot| slot.holder == Some(from));
-        if named && segment.lost.insert(shard.index) {
-            segment.rest_until = okapi_base::machine::Moment::default();
-            self.keep_segment(shard.segment);
+        if named {
+            let is_news = segment.lost.insert(shard.index);
             self.mine.dirty.insert(shard.segment);
+            if is_news {
+                segment.rest_until = okapi_base::machine::Moment::default();
+                self.keep_segment(shard.segment);
+            }
         }
     }
 
@@ -72,6 +75,7 @@ impl Peer {
     pub(super) fn stored_own(&mut self, shard: ShardId, draft: &Deed, done: &Done) {
         let slot = draft.slots[usize::from(shard.index)];
         let bytes = draft.shape.shard_bytes(draft.bytes);
+        self.theirs.storing.remove(&shard);
         if !matches!(done, Done::Well) {
             self.books_drop(shard);
             return self.refused(self.node, shard, No::Full);
@@ -163,24 +167,34 @@ impl Peer {
         self.mine.tell_at(name, Some(now));
     }
 
-    /// The deeds of a segment are as they were, but whoever has more than they give is to drop it.
+    /// The deed of a segment is as it was, but whoever has more than it gives is to drop it.
     pub(super) fn resettle(&mut self, name: SegmentName) {
+        let Some(segment) = self.mine.segments.get_mut(&name) else { return };
+        let mut mended: Vec<NodeId> = core::mem::take(&mut segment.mended).into_values().collect();
+        mended.extend(core::mem::take(&mut segment.asked));
+        segment.resettle = false;
+        let Some(slots) = segment.deed.as_ref().map(|deed| deed.slots.clone()) else { return };
+        self.reissue(name, slots, &mended);
+    }
+
+    /// Signs the deed of a segment anew with these holders, and tells them and `others`.
+    pub(super) fn reissue(&mut self, name: SegmentName, slots: Vec<Slot>, others: &[NodeId]) {
         let (now, stamp, group) = (self.now, self.stamp(), self.group);
         let Some(segment) = self.mine.segments.get_mut(&name) else { return };
         let revision = segment.revision() + 1;
         let Some(deed) = segment.deed.as_mut() else { return };
-        deed.revision = revision;
-        deed.stamp = stamp;
-        deed.group = group;
+        *deed = Deed { revision, stamp, group, slots, ..deed.clone() };
         deed.signature = self.identity.sign(deed);
+        let deed = deed.clone();
         let holders = deed.slots.iter().filter_map(|slot| slot.holder);
         let concerned: Vec<NodeId> =
-            holders.chain(segment.mended.values().copied()).filter(|node| *node != self.node).collect();
-        segment.untold.extend(concerned.into_iter().map(|node| (node, Telling { next: now, tries: 0 })));
-        segment.mended.clear();
-        segment.resettle = false;
+            holders.chain(others.iter().copied()).filter(|node| *node != self.node).collect();
+        segment.untold.extend(concerned.iter().map(|node| (*node, Telling { next: now, tries: 0 })));
         self.mine.tell_at(name, Some(now));
         self.keep_segment(name);
+        self.drop_own_unless_named(name, &deed);
+        self.settle_books(name, &concerned, &deed);
+        self.log_deed(name, &deed);
         self.keeper.then(Then::Committed(name));
     }
 

@@ -6,9 +6,9 @@ use super::plan::Step;
 use super::post::{Mail, nothing, stamp};
 use super::refusal::Refusal;
 use super::{Peer, kept};
-use crate::books::{Basis, Books, Caps, Entered, Piece, PlacedState, Refused};
+use crate::books::{Basis, Books, Caps, Entered, HeldState, Piece, PlacedState, Refused};
 use crate::contract::{self, may_grant, next_terms};
-use crate::ledger::{Account, Attested, Conduct, Pledge, accounts};
+use crate::ledger::{Account, Attested, Conduct, Grade, Pledge, Standing, accounts};
 use crate::limits::{CONTRACT_PART, DECLINED_REST, RETRY_FIRST, RETRY_MAX, UPKEEP_EVERY};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use okapi_base::machine::Moment;
 use okapi_base::{Digest, GroupId, MemberId, NodeId, SegmentName, Shape};
 use okapi_wire::peer::contract::{Contract, Ending, Proposal, Side};
 use okapi_wire::peer::letter::{Balance, Body, No};
-use okapi_wire::peer::member::MemberRecord;
+use okapi_wire::peer::member::{Attestation, MemberRecord};
 use okapi_wire::peer::shard::{Deed, Release, ShardId};
 
 /// A contract that is being asked for.
@@ -33,7 +33,9 @@ pub(crate) struct Pacts {
     asked: BTreeMap<NodeId, Asked>,
     /// Who said no, and until when it is not asked again.
     declined: BTreeMap<NodeId, Moment>,
+    /// What the group says of each member, and what this node has seen itself.
     conducts: BTreeMap<MemberId, Conduct>,
+    seen: BTreeMap<MemberId, Conduct>,
     accounts: Option<(Digest, BTreeMap<MemberId, Account>)>,
     upkeep: Moment,
 }
@@ -99,6 +101,46 @@ impl Peer {
                 true
             }
             Err(_) => false,
+        }
+    }
+
+    /// After a restart: room that was reserved for shards on their way here is free again, and whoever was offered one
+    /// of this node's is told how the segment really lies.
+    pub(super) fn forget_what_was_under_way(&mut self) {
+        let mut reserved = Vec::new();
+        let mut sent = Vec::new();
+        for (node, pair) in self.books.pairs() {
+            let coming = pair.held().filter(|(_, held)| held.state != HeldState::Stored);
+            reserved.extend(coming.map(|(piece, _)| (*node, *piece)));
+            let going = pair.placed().filter(|(_, placed)| placed.state == PlacedState::Sent);
+            sent.extend(going.map(|(piece, _)| (*node, *piece)));
+        }
+        for (owner, piece) in reserved {
+            let dropped = self.books.drop(self.now, owner, piece);
+            self.enter(dropped);
+            let cleared = self.books.clear(owner, piece);
+            self.enter(cleared);
+        }
+        for (holder, piece) in sent {
+            if holder == self.node || !self.mine.segments.contains_key(&piece.segment) {
+                let struck = self.books.strike(holder, piece);
+                self.enter(struck);
+                continue;
+            }
+            let released = self.books.release(self.now, holder, piece);
+            self.enter(released);
+            let segment = self.mine.segments.get_mut(&piece.segment).expect("it was just seen");
+            // Above the draft by which it was offered, and above a deed that was signed and never kept.
+            segment.floor = segment.floor.max(segment.deed.as_ref().map_or(0, |deed| deed.revision) + 2);
+            segment.resettle = true;
+            if segment.release.is_some() {
+                let telling = super::segment::Telling { next: self.now, tries: 0 };
+                segment.untold.insert(holder, telling);
+            } else {
+                segment.asked.insert(holder);
+            }
+            let told = segment.untold.is_empty();
+            self.mine.tell_at(piece.segment, (!told).then_some(self.now));
         }
     }
 
@@ -233,8 +275,11 @@ impl Peer {
         }
     }
 
-    /// A holder has signed.
+    /// A holder has signed; or an owner shows what this node signed and no longer knows of, because it lost its books.
     pub(super) fn agreed(&mut self, from: NodeId, agreed: Contract) {
+        if agreed.terms.owner == from && agreed.terms.holder == self.node && agreed.terms.group == self.group {
+            return self.reminded(agreed);
+        }
         if agreed.terms.owner != self.node || agreed.terms.holder != from || agreed.terms.group != self.group {
             return self.refuse(Refusal::NotYours);
         }
@@ -246,6 +291,25 @@ impl Peer {
         let entered = self.books.enter_contract(agreed);
         if self.enter(entered) {
             self.ask_again_at(from);
+        }
+    }
+
+    fn reminded(&mut self, agreed: Contract) {
+        if !contract::verify_contract(&agreed) {
+            return self.refuse(Refusal::BadSignature);
+        }
+        let room = self.books.room_for(self.now, &agreed.terms.owner);
+        if agreed.terms.bytes <= room && !self.is_leaving() {
+            let entered = self.books.enter_contract(agreed);
+            self.enter(entered);
+        }
+    }
+
+    /// Shows holders the contracts they signed.
+    fn remind(&mut self, node: NodeId) {
+        let lent = self.books.pair(&node).and_then(|pair| pair.lent()).filter(|agreement| agreement.ending.is_none());
+        if let Some(contract) = lent.map(|agreement| agreement.contract) {
+            self.send(node, Body::Agree(contract));
         }
     }
 
@@ -421,9 +485,7 @@ impl Peer {
         let mut attested = Vec::new();
         for record in self.members.active() {
             let member = record.binding.member;
-            let standing = self.pacts.conducts.get(&member).map_or(crate::ledger::Standing::NEW, |conduct| {
-                conduct.standing(self.now)
-            });
+            let standing = self.standing_of(member);
             let pledge = pledges.entry(member).or_insert(Pledge { member, promise: 0, standing });
             pledge.promise = pledge.promise.saturating_add(record.promise);
             attested.extend(record.attestations.iter().map(|word| Attested {
@@ -436,14 +498,50 @@ impl Peer {
         accounts(self.now, &pledges.into_values().collect::<Vec<_>>(), &attested)
     }
 
+    /// How a member stands: by what the group says, or by what this node has seen, whichever is worse.
+    fn standing_of(&self, member: MemberId) -> Standing {
+        let group = self.pacts.conducts.get(&member).map_or(Standing::NEW, |conduct| conduct.standing(self.now));
+        self.pacts.seen.get(&member).map_or(group, |seen| {
+            let own = seen.standing(self.now);
+            Standing { grade: group.grade.max(own.grade), ..group }
+        })
+    }
+
+    /// Whether a node's member is one with whom more may be placed.
+    pub(super) fn is_in_good_standing(&self, node: NodeId) -> bool {
+        self.standing_of(self.owner_of(node)).grade == Grade::Full
+    }
+
     /// Takes note of what others attest of a member.
     pub(super) fn note_conduct(&mut self, member: MemberId, record: &MemberRecord) {
-        let now = self.now;
         for word in &record.attestations {
-            let by = self.owner_of(word.by);
-            let conduct = self.pacts.conducts.entry(member).or_insert_with(|| Conduct::new(now));
-            let _ = conduct.note(now, by, word.stamp, word.answered, word.failed);
+            self.note_of(member, word);
         }
+    }
+
+    /// Takes note of a single word about another.
+    pub(super) fn note_word(&mut self, word: &Attestation) {
+        let member = self.owner_of(word.subject);
+        self.note_of(member, word);
+        self.pacts.accounts = None;
+    }
+
+    fn note_of(&mut self, member: MemberId, word: &Attestation) {
+        let (now, by) = (self.now, self.owner_of(word.by));
+        if by == member {
+            return;
+        }
+        let conduct = self.pacts.conducts.entry(member).or_insert_with(|| Conduct::new(now));
+        // What is too old or too new says nothing of how it behaves now.
+        let _ = conduct.note(now, by, word.stamp, word.answered, word.failed);
+    }
+
+    /// Takes note of what this node's own probes of a holder have shown in this window.
+    pub(super) fn note_own_probes(&mut self, holder: NodeId, answered: u32, failed: u32) {
+        let (now, member, own) = (self.now, self.owner_of(holder), self.identity.member);
+        let seen = self.pacts.seen.entry(member).or_insert_with(|| Conduct::new(now));
+        let _ = seen.note(now, own, stamp(now), answered, failed);
+        self.pacts.accounts = None;
     }
 
     // Both.
@@ -476,14 +574,17 @@ impl Peer {
         self.pacts.accounts = None;
         let nodes: Vec<NodeId> = self.books.pairs().map(|(node, _)| *node).filter(|n| *n != self.node).collect();
         for node in nodes {
-            if self.is_active(node) && self.books.pair(&node).is_some_and(|pair| pair.lent().is_some()) {
+            // Also where there is no contract any more: a restored node has lost its books, not its shards.
+            if self.is_here(node) {
                 self.ask_contract(node, 0);
+                self.remind(node);
             }
             for side in [Side::Owner, Side::Holder] {
                 let struck = self.books.strike_contract(self.now, node, side);
                 self.enter(struck);
             }
         }
+        self.visit_orphans();
         self.keep_histories();
         self.revise_if_proven();
     }

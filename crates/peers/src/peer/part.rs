@@ -3,6 +3,7 @@
 use super::plan::{Need, Why};
 use super::review::View;
 use super::Peer;
+use super::segment::Segment;
 use crate::machine::Event;
 use alloc::vec::Vec;
 use okapi_base::{NodeId, SegmentName};
@@ -35,6 +36,31 @@ pub(super) fn drained(view: &View<'_>, deed: &Deed) -> Option<Need> {
 }
 
 impl Peer {
+    /// How many losses a deed survives once those who are leaving have left.
+    pub(super) fn survives_parting(&self, segment: &Segment, deed: &Deed) -> usize {
+        let stays = |index: usize| !deed.slots[index].holder.is_some_and(|node| self.is_leaving_node(node));
+        let good = (0..deed.slots.len()).filter(|index| self.is_good(segment, deed, *index) && stays(*index)).count();
+        good.saturating_sub(deed.shape.k())
+    }
+
+    /// Nobody can take what lies with those who are leaving, and without it the segment is as safe as the smaller group
+    /// can make it: they may drop it.
+    pub(super) fn let_go_of_leaving(&mut self, name: SegmentName) {
+        let segment = &self.mine.segments[&name];
+        let Some(deed) = &segment.deed else { return };
+        let leaving: Vec<NodeId> =
+            deed.slots.iter().filter_map(|slot| slot.holder).filter(|node| self.is_leaving_node(*node)).collect();
+        let target = self.target_shape();
+        if leaving.is_empty() || self.survives_parting(segment, deed) < target.n() - target.k() {
+            return;
+        }
+        let mut slots = deed.slots.clone();
+        for slot in &mut slots {
+            slot.holder = slot.holder.filter(|node| !leaving.contains(node));
+        }
+        self.reissue(name, slots, &leaving);
+    }
+
     pub(super) fn leave(&mut self) {
         if self.part != Part::Staying {
             return;

@@ -30,6 +30,8 @@ pub(crate) struct Pulse {
     next_ping: Moment,
     /// The ping that is out, and when it was sent.
     out: Option<(u64, Moment)>,
+    /// When the last ping was sent that it answered: up to then it hears this node, too.
+    pub(crate) hears: Moment,
     /// How often in a row the two sides' books differed.
     pub(crate) differs: u32,
 }
@@ -72,6 +74,7 @@ impl Peer {
                 heard: now,
                 next_ping: now,
                 out: None,
+                hears: Moment::default(),
                 differs: 0,
             });
         }
@@ -117,7 +120,7 @@ impl Peer {
 
     /// Pings a node. One that is not heard may not know this node yet, and then does not listen to it: this node's own
     /// record says who vouched for it.
-    fn ping(&mut self, node: NodeId) {
+    pub(super) fn ping(&mut self, node: NodeId) {
         if !self.is_here(node)
             && let Some(own) = self.members.get(self.node)
         {
@@ -162,6 +165,7 @@ impl Peer {
             && out == number
         {
             pulse.out = None;
+            pulse.hears = sent;
             self.measured_latency(from, now.0.saturating_sub(sent.0));
         }
         self.compare(from, ping);
@@ -207,6 +211,12 @@ impl Peer {
             self.mend_gone(node);
             self.tell_user(Event::Missing { node });
         }
+    }
+
+    /// Whether a node has answered a ping that was sent at `since` or later: what else it does not answer it does not
+    /// want to.
+    pub(super) fn hears_since(&self, node: NodeId, since: Moment) -> bool {
+        self.is_here(node) && self.pulses.nodes.get(&node).is_some_and(|pulse| pulse.hears >= since)
     }
 
     /// Whether a node was heard lately.

@@ -15,15 +15,18 @@ enum Reshape {
     Moved,
 }
 
-/// A wider shape, if the group allows one and its list has rested.
+/// A wider shape, if the group allows one, its list has rested, and everyone who is needed is here: it would come to
+/// nothing otherwise, and keep what is missing from being repaired meanwhile.
 pub(super) fn wider(view: &View<'_>, deed: &Deed) -> Option<Need> {
-    let grows = view.target.n() > deed.shape.n() && view.desired.len() == view.target.n();
+    let own = usize::from(view.peer.keeps_own_shard());
+    let here = view.peer.others().filter(|node| view.peer.may_ask(*node)).count() + own;
+    let grows = view.target.n() > deed.shape.n() && here >= view.target.n();
     (grows && view.peer.list_rested()).then(|| need(view, deed, Reshape::Wider))
 }
 
 /// A narrower shape, if that survives more than what is left of this one.
 pub(super) fn narrower(view: &View<'_>, deed: &Deed) -> Option<Need> {
-    let left = view.peer.survives(view.segment, deed);
+    let left = view.peer.survives_parting(view.segment, deed);
     let shrinks = view.target.n() < deed.shape.n() && view.target.n() - view.target.k() > left;
     (shrinks && view.desired.len() == view.target.n()).then(|| need(view, deed, Reshape::Narrower))
 }
@@ -36,7 +39,7 @@ pub(super) fn moved(view: &View<'_>, deed: &Deed) -> Option<Need> {
     }
     let need = need(view, deed, Reshape::Moved);
     let has_place = |node: &okapi_base::NodeId| {
-        view.peer.is_here(*node) && !deed.slots.iter().any(|slot| slot.holder == Some(*node))
+        view.peer.may_ask(*node) && !deed.slots.iter().any(|slot| slot.holder == Some(*node))
     };
     (!need.wanted().is_empty() && view.desired.iter().any(has_place)).then_some(need)
 }

@@ -170,7 +170,7 @@ impl Peer {
     /// Deeds came.
     pub(super) fn deeds_came(&mut self, from: NodeId, owner: NodeId, more: bool, deeds: Vec<AmendedDeed>) {
         if owner != self.node {
-            return;
+            return self.visited(from, owner, more, &deeds);
         }
         let last = deeds.last().map(|amended| amended.deed.segment);
         for amended in deeds {
@@ -261,6 +261,9 @@ impl Peer {
         segment.floor = floor;
         segment.safe = true;
         segment.deed = Some(deed.clone());
+        // What the old disk held of it is gone with that disk.
+        let own = (0..).zip(&deed.slots).filter(|(_, slot)| slot.holder == Some(self.node)).map(|(index, _)| index);
+        segment.lost = own.filter(|index| !self.theirs.shards.contains_key(&shard_of(&deed, *index))).collect();
         self.adopt_books(name, &deed);
         self.mine.segments.insert(name, segment);
         self.keep_segment(name);

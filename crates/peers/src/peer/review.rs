@@ -6,7 +6,7 @@
 use super::plan::{Need, Plan, Step, Why};
 use super::segment::Segment;
 use super::{Peer, reshape};
-use crate::limits::{PLANS_MAX, REVIEWS_PER_TURN};
+use crate::limits::{LOOK_AGAIN, PLANS_MAX, REVIEWS_PER_TURN};
 use crate::placement::group_of;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
@@ -75,6 +75,21 @@ impl Peer {
         if segment.resettle {
             self.resettle(name);
         }
+        self.let_go_of_leaving(name);
+        self.note_safety(name, false);
+        self.look_again_if_incomplete(name);
+    }
+
+    /// Something is missing and there is nobody to give it to now: what may change that need not be told to this node.
+    fn look_again_if_incomplete(&mut self, name: SegmentName) {
+        let segment = &self.mine.segments[&name];
+        let Some(deed) = &segment.deed else { return };
+        let complete = (0..deed.slots.len()).all(|index| self.is_good(segment, deed, index));
+        if !complete && segment.look_at <= self.now {
+            let at = Moment(self.now.0 + LOOK_AGAIN);
+            self.resting.insert((at, name));
+            self.mine.segments.get_mut(&name).expect("it is there").look_at = at;
+        }
     }
 
     /// Whether segments wait to be looked at.
@@ -91,6 +106,10 @@ impl Peer {
         if segment.plan.is_some() || segment.release.is_some() || segment.rest_until > self.now || !self.may_place() {
             return None;
         }
+        // It comes back first.
+        if !segment.live && self.gathers.contains_key(&(self.node, name)) {
+            return None;
+        }
         let target = self.target_shape();
         let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap) };
         let desired = map.holders(group_of(&name), &self.identity.member, &self.node);
@@ -101,8 +120,8 @@ impl Peer {
         };
         let need = reshape::wider(&view, deed)
             .or_else(|| super::repair::missing(&view, deed))
-            .or_else(|| reshape::narrower(&view, deed))
             .or_else(|| super::part::drained(&view, deed))
+            .or_else(|| reshape::narrower(&view, deed))
             .or_else(|| reshape::moved(&view, deed));
         Some(need.map_or(Verdict::Fine, Verdict::Need))
     }
@@ -157,9 +176,14 @@ impl View<'_> {
         (0..deed.slots.len()).map(step).collect()
     }
 
-    /// Whether there is somebody who could take a shard at once and has none.
+    /// Whether there is somebody who could take a shard at once and has none, or has lost the one it had.
     pub(super) fn has_candidate(&self, deed: &Deed) -> bool {
-        let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        let has = |(index, _): &(usize, _)| self.peer.is_good(self.segment, deed, *index);
+        let holders: Vec<NodeId> =
+            deed.slots.iter().enumerate().filter(has).filter_map(|(_, slot)| slot.holder).collect();
+        if !holders.contains(&self.peer.node) && self.peer.keeps_own_shard() {
+            return true;
+        }
         self.peer.candidates(self.name, self.target, &holders).next().is_some()
             || self.segment.mended.values().any(|node| !holders.contains(node) && self.peer.is_here(*node))
     }

@@ -24,6 +24,8 @@ pub(crate) struct Segment {
     pub(crate) lost: BTreeSet<u8>,
     /// Nodes that menders gave a shard to while this node was away, by index.
     pub(crate) mended: BTreeMap<u8, NodeId>,
+    /// Nodes that were offered shards by plans that came to nothing: what they took by them they are to drop.
+    pub(crate) asked: BTreeSet<NodeId>,
     /// Whether menders gave shards to nodes that are to be told to drop them.
     pub(crate) resettle: bool,
     /// Who has not yet said that it knows the deed or the release, and since when it is asked.
@@ -36,6 +38,8 @@ pub(crate) struct Segment {
     pub(crate) safe: bool,
     /// Not before then is another plan made, after one that could not be carried out.
     pub(crate) rest_until: Moment,
+    /// When it is looked at again because something is missing.
+    pub(crate) look_at: Moment,
     /// A revision that was seen elsewhere; the next deed outranks it.
     pub(crate) floor: u32,
     /// How many plans in a row could do nothing.
@@ -59,12 +63,14 @@ impl Segment {
             placed_under: None,
             lost: BTreeSet::new(),
             mended: BTreeMap::new(),
+            asked: BTreeSet::new(),
             resettle: false,
             untold: BTreeMap::new(),
             plan: None,
             release: None,
             safe: false,
             rest_until: Moment::default(),
+            look_at: Moment::default(),
             floor: 0,
             fruitless: 0,
         }

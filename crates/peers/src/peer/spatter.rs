@@ -110,13 +110,14 @@ impl Peer {
         let plan = segment.plan.as_ref().expect("it is being carried out");
         let mut taken = plan.taken();
         taken.extend(old);
-        let is_free = |node: &NodeId| !taken.contains(node) && !plan.tried.contains(node) && self.is_here(*node);
+        let is_free = |node: &NodeId| !taken.contains(node) && !plan.tried.contains(node) && self.may_ask(*node);
         let mended = segment.mended.get(&index).copied().filter(is_free);
         let map = self.maps.of(plan.shape);
         let desired = map.map(|map| map.holders(group_of(&name), &self.identity.member, &self.node));
         let wished = || desired.into_iter().flatten().find(is_free);
         let next = || self.candidates(name, plan.shape, &taken).find(is_free);
-        let Some(node) = mended.or_else(wished).or_else(next) else {
+        let own = || Some(self.node).filter(|node| self.keeps_own_shard() && is_free(node));
+        let Some(node) = mended.or_else(wished).or_else(next).or_else(own) else {
             return self.set_step(name, index, Step::Nobody(old));
         };
         let ask = Ask { node, old, since: self.now, next: self.now, tries: 0 };
@@ -136,12 +137,12 @@ impl Peer {
         let plan = self.plan(name).expect("it is being carried out");
         let draft = plan.draft.as_ref().expect("shards are offered by a draft");
         let bytes = plan.shape.shard_bytes(draft.bytes);
+        let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
         if ask.node == self.node {
-            if ask.tries == 0 {
+            if !self.is_moving(&shard) {
                 self.store_own(name, index, bytes);
             }
         } else {
-            let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
             let offer = Body::Offer(draft.clone(), index, None);
             if self.may_send(ask.node, shard, bytes) {
                 self.send(ask.node, offer);
@@ -170,6 +171,7 @@ impl Peer {
         let draft = draft.clone();
         match content {
             Some(content) if self.reserve_own(shard, bytes) => {
+                self.theirs.storing.insert(shard);
                 self.work(Job::StoreOwn(shard, draft), Work::StoreShard { shard, root, bytes: content });
             }
             _ => self.refused(self.node, shard, No::Full),
@@ -288,9 +290,10 @@ impl Peer {
         let told = Telling { next: now, tries: 0 };
         let before = segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder);
         let after = deed.slots.iter().filter_map(|slot| slot.holder);
-        let mended = segment.mended.values().copied();
+        let mended = segment.mended.values().chain(&segment.asked).copied();
         let concerned: Vec<NodeId> =
             before.chain(after).chain(mended).chain(plan.tried.iter().copied()).filter(|node| *node != self.node).collect();
+        segment.asked.clear();
         segment.untold.extend(concerned.iter().map(|node| (*node, told)));
         for (index, step) in (0..).zip(&plan.steps) {
             if matches!(step, Step::Done(_)) {
@@ -309,7 +312,6 @@ impl Peer {
         self.drop_own_unless_named(name, &deed);
         self.settle_books(name, &concerned, &deed);
         self.log_deed(name, &deed);
-        self.keeper.then(Then::Committed(name));
         self.report(name, &plan, old.as_ref(), &deed);
         self.mine.dirty.insert(name);
     }
@@ -320,27 +322,33 @@ impl Peer {
             let event = Event::Repaired { owner: self.node, segment: name, shards, read: plan.read, sent: plan.sent };
             self.tell_user(event);
         }
-        let confirmed: Vec<_> = (0..)
-            .zip(&deed.slots)
-            .zip(&plan.steps)
-            .filter(|(_, step)| matches!(step, Step::Held(_) | Step::Done(_)))
-            .filter_map(|((index, slot), _)| slot.holder.map(|node| (index, node)))
-            .collect();
-        let is_safe = self.is_safe(deed.shape, &confirmed);
-        let segment = self.mine.segments.get_mut(&name).expect("it was committed");
-        let is_news = !segment.safe || old.is_none_or(|old| old.shape != deed.shape);
-        segment.safe |= is_safe;
-        if is_safe && is_news {
+        self.note_safety(name, old.is_none_or(|old| old.shape != deed.shape));
+    }
+
+    /// Tells the user when a segment has become safe, and, with `anew`, that it still is.
+    pub(super) fn note_safety(&mut self, name: SegmentName, anew: bool) {
+        let segment = &self.mine.segments[&name];
+        let Some(deed) = &segment.deed else { return };
+        let good = |(index, _): &(usize, NodeId)| self.is_good(segment, deed, *index);
+        let named = deed.slots.iter().enumerate().filter_map(|(index, slot)| slot.holder.map(|node| (index, node)));
+        let confirmed: Vec<(usize, NodeId)> = named.filter(good).collect();
+        // Copies in a group that has become smaller are as good as fewer copies.
+        let target = self.target_shape();
+        let copies = target.k() == deed.shape.k() && target.n() < deed.shape.n();
+        let is_safe = self.is_safe(if copies { target } else { deed.shape }, &confirmed);
+        if is_safe && (anew || !segment.safe) {
+            self.mine.segments.get_mut(&name).expect("it is there").safe = true;
+            self.keep_segment(name);
             self.safe_when_kept.insert(name);
+            self.keeper.then(Then::Committed(name));
         }
     }
 
-    fn is_safe(&self, shape: Shape, confirmed: &[(u8, NodeId)]) -> bool {
-        let Some(map) = self.maps.of(shape) else { return false };
-        let reach = map.reach(&self.identity.member, &self.node);
+    fn is_safe(&self, shape: Shape, confirmed: &[(usize, NodeId)]) -> bool {
+        let reach = self.reach();
         let receipts: Vec<happiness::Receipt> = confirmed
             .iter()
-            .map(|&(index, node)| happiness::Receipt { index, owner: self.owner_of(node), node })
+            .map(|&(index, node)| happiness::Receipt { index: index as u8, owner: self.owner_of(node), node })
             .collect();
         happiness::is_safe(shape, &receipts, reach)
     }
@@ -366,6 +374,7 @@ impl Peer {
         let held_here = plan.steps.iter().any(|step| took(step) == Some(self.node));
         let Some(mut deed) = segment.deed.clone() else {
             // Nothing was confirmed; the next plan's deed will tell them.
+            segment.asked.extend(concerned);
             return self.keep_segment(name);
         };
         if plan.draft.is_none() || (concerned.is_empty() && !held_here) {

@@ -106,7 +106,8 @@ impl Peer {
     /// Whether nothing is under way: no plan, no fetch, nothing to tell those who are here.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.mine.planned.is_empty() && self.mine.dirty.is_empty() && self.ready.is_empty() && self.gathers.is_empty()
+        let fetches = self.gathers.values().any(super::gather::Gather::is_busy);
+        self.mine.planned.is_empty() && self.mine.dirty.is_empty() && self.ready.is_empty() && !fetches
     }
 
     /// Probes that a holder of its shards has answered and failed.

@@ -35,7 +35,7 @@ fn group(world: &World) -> Option<String> {
 }
 
 fn quiet(world: &World) -> Option<String> {
-    there(world).find(|(_, _, peer)| !peer.is_quiet()).map(|(at, ..)| format!("host {at} is at work"))
+    there(world).find(|(_, host, peer)| host.is_honest() && !peer.is_quiet()).map(|(at, ..)| format!("host {at} is at work"))
 }
 
 /// Segments whose owner is there.
@@ -43,7 +43,7 @@ fn segments(world: &World) -> Option<String> {
     let intact = Intact::on(&world.hosts, |_| false);
     for (name, fact) in world.truth.wanted() {
         let host = &world.hosts[fact.owner];
-        if host.fate != Fate::There {
+        if host.fate != Fate::There || host.leaving || !host.is_honest() {
             continue;
         }
         let peer = host.peer.as_ref()?;
@@ -58,15 +58,14 @@ fn segments(world: &World) -> Option<String> {
             return ill("is not safe".to_owned());
         };
         let count = intact.count(host.node, name, deed.shape.k() as u8);
-        let honest = deed.slots.iter().filter(|slot| {
-            slot.holder.and_then(|node| world.number(node)).is_none_or(|at| world.hosts[at].is_honest())
-        });
-        if (count as usize) < honest.count() {
+        let holders = deed.slots.iter().filter_map(|slot| slot.holder).filter_map(|node| world.number(node));
+        let counted = holders.filter(|at| world.hosts[*at].is_honest() && world.hosts[*at].fate == Fate::There);
+        if (count as usize) < counted.count() {
             return ill(format!("only {count} shards of {} are intact", deed.shape));
         }
-        let target = peer.wanted_shape();
-        if deed.shape != target {
-            return ill(format!("lies as {} and should as {target}", deed.shape));
+        let (target, survives) = (peer.wanted_shape(), view.survives.unwrap_or(0));
+        if deed.shape.n() < target.n() || survives < target.n() - target.k() {
+            return ill(format!("lies as {} that survives {survives} and should as {target}", deed.shape));
         }
     }
     None
@@ -78,7 +77,7 @@ fn orphans(world: &World) -> Option<String> {
     let nodes = there(world).filter(|(_, host, _)| host.is_honest()).count() as u32;
     for (name, fact) in world.truth.promises() {
         let owner = &world.hosts[fact.owner];
-        if owner.fate != Fate::Lost {
+        if owner.fate != Fate::Lost || !owner.is_honest() {
             continue;
         }
         let whole = [1, 2, 4, 8].into_iter().any(|k: u8| {

@@ -37,6 +37,7 @@ impl World {
             Fault::Leave(at) => {
                 if at > 0 && self.hosts[at].is_up() && self.hosts[at].joined && !self.hosts[at].restores {
                     self.say(at, "wants to leave");
+                    self.hosts[at].leaving = true;
                     self.input(at, Input::Order(Order::Leave))?;
                 }
             }
@@ -111,6 +112,7 @@ impl World {
         }
         host.disk = Disk::new(0, host.cast.honesty);
         host.fate = Fate::Lost;
+        host.damaged = true;
         self.truth.forget_unpromised(at, |_| false);
         self.backups.remove(&at);
         if let Some(back) = back {
@@ -132,6 +134,7 @@ impl World {
         if self.can_bear_rot(at, &rotten, thing) {
             self.trace.say(self.now, Some(at), || format!("{thing:?} rots"));
             self.hosts[at].disk = rotten;
+            self.hosts[at].damaged = true;
         }
     }
 
@@ -164,6 +167,7 @@ impl World {
         let kept: Vec<SegmentName> = backup.segments.keys().copied().collect();
         self.truth.forget_unpromised(at, |name| kept.contains(name));
         self.hosts[at].disk = backup;
+        self.hosts[at].damaged = true;
         self.turn(at)
     }
 }

@@ -5,6 +5,7 @@ use crate::check::Breach;
 use crate::disk::Honesty;
 use crate::host::Fate;
 use crate::story::DAY;
+use okapi_base::SegmentName;
 use okapi_peers::{Blob, Event, Output, Work};
 use okapi_seal::hash;
 use okapi_wire::peer::letter::HEAD_BYTES;
@@ -82,6 +83,13 @@ impl World {
                 self.at(again, Happening::Join(at));
             }
             Event::Safe { segment, .. } => self.truth.promised(segment),
+            Event::Caught { node, shard } => {
+                let innocent = |host: usize| self.hosts[host].is_honest() && !self.hosts[host].damaged;
+                if let Some(host) = self.number(node).filter(|host| innocent(*host)) {
+                    let what = format!("host {at} says that host {host} has not got {shard:?}, which always was honest");
+                    return Err(Breach::new("innocence", self.now, what));
+                }
+            }
             Event::UserHalfFull { segment } => {
                 // The store takes back what it cannot have made safe; nobody was told that it is.
                 self.hosts[at].disk.segments.remove(&segment);
@@ -89,7 +97,11 @@ impl World {
             }
             Event::Gone { segment } => drop(self.hosts[at].disk.released.remove(&segment)),
             Event::Restored { segment, key } => self.came_back(at, segment, key)?,
-            Event::RestoreDone { waiting, .. } if waiting.is_empty() => self.hosts[at].restores = false,
+            Event::RestoreDone { waiting, .. } => {
+                // What was given up, or never promised, may be lost for good.
+                let promised = |name: &SegmentName| self.truth.of(*name).is_some_and(|fact| fact.safe && !fact.released);
+                self.hosts[at].restores = waiting.iter().any(promised);
+            }
             Event::Parted => {
                 self.hosts[at].fate = Fate::Left;
                 self.hosts[at].off_until = Duration::MAX;
@@ -99,7 +111,7 @@ impl World {
         Ok(())
     }
 
-    fn came_back(&mut self, at: usize, segment: okapi_base::SegmentName, key: Blob) -> Result<(), Breach> {
+    fn came_back(&mut self, at: usize, segment: SegmentName, key: Blob) -> Result<(), Breach> {
         let host = &mut self.hosts[at];
         let Some((bytes, _)) = host.disk.segments.get(&segment) else {
             return Err(Breach::new("restore", self.now, format!("host {at} has not got {segment} that came back")));

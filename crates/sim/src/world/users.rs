@@ -24,7 +24,7 @@ impl World {
             let first = self.now + self.dice.wait(self.hosts[at].cast.writes_every);
             self.at(first, Happening::Write(at));
         }
-        if self.hosts[at].joined || self.hosts[at].fate != Fate::There {
+        if self.hosts[at].joined || self.hosts[at].fate == Fate::Left {
             return Ok(());
         }
         // Whatever comes of it, it is looked at again.
