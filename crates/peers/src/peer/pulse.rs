@@ -116,6 +116,12 @@ impl Peer {
     }
 
     fn ping(&mut self, node: NodeId) {
+        // One that says nothing may not know this node, or know it no more: it restarted before it had kept the record.
+        if self.pulses.contact(node) != Contact::Here
+            && let Some(own) = self.members.get(self.node).cloned()
+        {
+            self.send(node, Body::Records(Vec::from([own])));
+        }
         let ping = self.ping_for(node);
         let number = self.send(node, Body::Ping(ping));
         let pulse = self.pulses.nodes.get_mut(&node).expect("only known nodes are pinged");
