@@ -4,14 +4,16 @@
 
 use crate::yard::Heap;
 use okapi_base::machine::{Machine, Moment};
-use okapi_base::{GroupId, MemberId, NodeId, SegmentName, Shape};
+use okapi_base::{Digest, GroupId, MemberId, NodeId, SegmentName, Shape};
 use okapi_peers::books::{Exactness, compare};
-use okapi_peers::{Blob, Care, Event, Identity, Input, Order, Output, Peer, Settings, ShardId, Thing, Work};
+use okapi_peers::placement::{Map, Place};
+use okapi_peers::{Blob, Care, Done, Event, Identity, Input, Order, Output, Peer, Settings, ShardId, Thing, Work};
 use okapi_seal::{Secret, SigningKey, hash};
 use okapi_timeline::members;
 use okapi_wire::peer::letter::{Body, Letter};
 use okapi_wire::peer::shard::Deed;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -86,6 +88,8 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     agenda: BTreeMap<(Moment, u64), (u64, Due)>,
     noted: u64,
+    /// Placements, which all nodes compute alike: once is enough here.
+    maps: BTreeMap<(Vec<Place>, Shape), Arc<Map>>,
 }
 
 /// Bytes that differ from seed to seed.
@@ -131,6 +135,7 @@ impl World {
             steps: 0,
             agenda: BTreeMap::new(),
             noted: 0,
+            maps: BTreeMap::new(),
         }
     }
 
@@ -363,7 +368,10 @@ impl World {
             }
             Due::Input(at, input) if is_this_run(at) => (at, input),
             Due::Work(at, ticket, work) if is_this_run(at) => {
-                let done = self.nodes[at].disk.work(work);
+                let done = match work {
+                    Work::Place { places, seed, shape } => Done::Placed(self.map(&places, seed, shape)),
+                    work => self.nodes[at].disk.work(work),
+                };
                 (at, Input::Worked { ticket, done })
             }
             Due::Keep(at, ticket, writes) if is_this_run(at) => {
@@ -380,6 +388,11 @@ impl World {
         self.nodes[at].peer.as_ref()?;
         self.input(at, input);
         Some(at)
+    }
+
+    fn map(&mut self, places: &[Place], seed: Digest, shape: Shape) -> Arc<Map> {
+        let map = self.maps.entry((places.to_vec(), shape));
+        map.or_insert_with(|| Arc::new(Map::new(places, &seed, shape))).clone()
     }
 
     /// A peer that wants to be woken again and again at one moment is broken.

@@ -28,6 +28,8 @@ pub(crate) struct Heap {
     /// Bytes of shards that really lie here, and the most there ever were.
     pub(crate) used: u64,
     pub(crate) peak: u64,
+    /// How often a shard came or went.
+    pub(crate) changes: u64,
     /// Bytes of shards that the disk has room for.
     pub(crate) room: u64,
     pub(crate) honesty: Honesty,
@@ -36,7 +38,7 @@ pub(crate) struct Heap {
 impl Heap {
     pub(crate) fn new(room: u64) -> Self {
         let (segments, shards) = (BTreeMap::new(), BTreeMap::new());
-        Self { segments, shards, used: 0, peak: 0, room, honesty: Honesty::Honest }
+        Self { segments, shards, used: 0, peak: 0, changes: 0, room, honesty: Honesty::Honest }
     }
 
     /// Does work as honest as this disk is.
@@ -92,6 +94,7 @@ impl Yard for Heap {
         if self.used + bytes.len() as u64 > self.room {
             return Err(NoRoom);
         }
+        self.changes += 1;
         self.used += bytes.len() as u64;
         self.peak = self.peak.max(self.used);
         self.shards.insert(shard, bytes);
@@ -100,6 +103,7 @@ impl Yard for Heap {
 
     fn drop_shard(&mut self, shard: ShardId) {
         if let Some(bytes) = self.shards.remove(&shard) {
+            self.changes += 1;
             self.used -= bytes.len() as u64;
         }
     }
