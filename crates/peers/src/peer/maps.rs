@@ -121,8 +121,11 @@ impl Peer {
     ) -> impl Iterator<Item = NodeId> + 'a {
         let map = self.maps.of(shape);
         let next = map.map(|map| map.replacement(group_of(&name), &self.identity.member, &self.node, taken));
-        next.into_iter().flatten().filter(|node| {
-            self.is_here(*node) && !taken.contains(node) && !self.has_declined(*node) && !self.is_leaving_node(*node)
-        })
+        next.into_iter().flatten().filter(|node| !taken.contains(node) && self.may_take(*node))
+    }
+
+    /// Whether a node may be asked to hold a shard now.
+    pub(super) fn may_take(&self, node: NodeId) -> bool {
+        self.is_here(node) && !self.has_declined(node) && !self.is_leaving_node(node)
     }
 }

@@ -41,6 +41,11 @@ pub(super) fn moved(view: &View<'_>, deed: &Deed) -> Option<Need> {
     (!need.wanted().is_empty() && view.desired.iter().any(has_place)).then_some(need)
 }
 
+/// What a narrower shape needs.
+pub(super) fn narrowed(view: &View<'_>, deed: &Deed) -> Need {
+    need(view, deed, Reshape::Narrower)
+}
+
 fn need(view: &View<'_>, deed: &Deed, reshape: Reshape) -> Need {
     let good = |index: usize| view.peer.is_good(view.segment, deed, index);
     let steps = match reshape {

@@ -160,7 +160,21 @@ impl View<'_> {
     /// Whether there is somebody who could take a shard at once and has none.
     pub(super) fn has_candidate(&self, deed: &Deed) -> bool {
         let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        let is_free = |node: &NodeId| !holders.contains(node) && self.peer.may_take(*node);
         self.peer.candidates(self.name, self.target, &holders).next().is_some()
+            || self.desired.iter().any(is_free)
             || self.segment.mended.values().any(|node| !holders.contains(node) && self.peer.is_here(*node))
+    }
+
+    /// Whether there is anybody at all who has no shard and may have one some day.
+    pub(super) fn has_place(&self, deed: &Deed) -> bool {
+        let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        let Some(map) = self.peer.maps.of(self.target) else { return true };
+        let (owner, own) = (&self.peer.identity.member, &self.peer.node);
+        let others = map.replacement(group_of(&self.name), owner, own, &holders);
+        let may = |node: NodeId| {
+            !holders.contains(&node) && !self.peer.is_leaving_node(node) && self.peer.is_counted_on(node)
+        };
+        others.chain(self.desired.iter().copied()).any(may)
     }
 }
