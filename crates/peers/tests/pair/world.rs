@@ -525,18 +525,21 @@ impl World {
         })
     }
 
-    /// Runs until nothing is wrong and nothing is under way.
-    pub(crate) fn settle(&mut self, limit: Duration) {
+    /// Runs until nothing is wrong and nothing is under way; tells whether that came about.
+    pub(crate) fn settles(&mut self, limit: Duration) -> bool {
         let mut looked = self.now;
-        let settled = self.run_until(limit, |world| {
+        self.run_until(limit, |world| {
             // It is looked at now and then: it costs too much after every input.
             if world.now.0 < looked.0 + SECOND {
                 return false;
             }
             looked = world.now;
             world.is_quiet() && world.faults().is_empty()
-        });
-        assert!(settled, "quiet: {}, {:#?}", self.is_quiet(), self.faults());
+        })
+    }
+
+    pub(crate) fn settle(&mut self, limit: Duration) {
+        assert!(self.settles(limit), "quiet: {}, {:#?}", self.is_quiet(), self.faults());
     }
 
     pub(crate) fn group_name(&self) -> GroupId {
