@@ -16,6 +16,8 @@ pub const SHARDS_MAX: usize = 1 << 20;
 pub const PLANS_MAX: usize = 4;
 /// Shards a node lets others send it at a time.
 pub const INBOUND_MAX: usize = 4;
+/// Shards of one owner among them, as soon as more than one could send: then all get equal portions.
+pub const INBOUND_EACH: usize = 1;
 /// Offers of shards that wait for their turn, for each owner.
 pub const OFFERS_MAX: usize = 64;
 /// Amendments to one deed.

@@ -243,26 +243,35 @@ impl Peer {
             Ok(letter) => letter,
             Err(refusal) => return self.refuse(refusal),
         };
-        if !self.may_speak(from, &letter.body) {
-            let refusal = if self.members.get(from).is_some() { Refusal::Parted } else { Refusal::Stranger };
-            return self.refuse(refusal);
+        match self.may_speak(from, &letter.body) {
+            Ok(()) => {
+                self.heard(from);
+                self.read(from, letter, payload);
+            }
+            Err(refusal) => self.refuse(refusal),
         }
-        self.heard(from);
-        self.read(from, letter, payload);
+        if self.members.get(from).is_none() && !self.is_asked(from) {
+            self.post.forget(from);
+        }
+    }
+
+    /// Whether a node that is no member here was asked to let this one in, or back in.
+    fn is_asked(&self, node: NodeId) -> bool {
+        match &self.join {
+            Join::Asking(asking) | Join::Vouched(asking, ..) => asking.via == node,
+            Join::Settled => self.is_restoring_from(node),
+        }
     }
 
     /// Strangers may only ask to join and show who they are; and a node on its way into a group listens to whom it asked.
-    fn may_speak(&self, from: NodeId, body: &Body) -> bool {
-        let asked = match &self.join {
-            Join::Asking(asking) | Join::Vouched(asking, _) => asking.via == from,
-            Join::Settled => matches!(&self.restore, Restore::List { via, .. } if *via == from),
-        };
-        match body {
+    fn may_speak(&self, from: NodeId, body: &Body) -> Result<(), Refusal> {
+        let may = match body {
             Body::JoinAsk(..) => true,
-            Body::JoinYes(_) | Body::JoinNo(_) => asked,
-            Body::Records(_) => asked || !self.members.get(from).is_some_and(|_| self.has_parted(from)),
+            Body::JoinYes(_) | Body::JoinNo(_) => self.is_asked(from),
+            Body::Records(_) => self.is_asked(from) || self.check_signer(from) != Err(Refusal::Parted),
             _ => self.is_active(from),
-        }
+        };
+        if may { Ok(()) } else { Err(self.check_signer(from).err().unwrap_or(Refusal::Unasked)) }
     }
 
     fn read(&mut self, from: NodeId, letter: Letter, payload: Blob) {

@@ -81,7 +81,11 @@ impl Network {
         }
         let copies = 1 + usize::from(self.dice.happens(double_ppm));
         let mut way = || {
-            let late = if self.dice.happens(late_ppm) { Duration::from_secs(self.dice.between(1, 120)) } else { Duration::ZERO };
+            let late = if self.dice.happens(late_ppm) {
+                Duration::from_secs(self.dice.between(1, 120))
+            } else {
+                Duration::ZERO
+            };
             leaves + own + self.dice.time(latency.0, latency.1) + late
         };
         (0..copies).map(|_| way()).collect()

@@ -37,7 +37,8 @@ impl Trace {
         if let Some(lines) = &mut self.lines {
             let since = now.saturating_sub(crate::story::BEGIN);
             let (day, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-            let clock = format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, since.subsec_millis());
+            let clock =
+                format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, since.subsec_millis());
             let host = host.map_or_else(|| "  -".to_owned(), |host| format!("{host:3}"));
             lines.push(format!("day {day:2} {clock} {host} {}", line()));
         }

@@ -99,8 +99,9 @@ impl World {
         let dice = Dice::new(story.seed).fork(100);
         let secrets = |member: u64| dice.fork(1000 + member).seed();
         let casts = story.cast.iter().cloned().enumerate();
-        let hosts: Vec<Host> =
-            casts.map(|(at, cast)| Host::new(cast.clone(), dice.fork(5000 + at as u64), secrets(cast.member))).collect();
+        let hosts: Vec<Host> = casts
+            .map(|(at, cast)| Host::new(cast.clone(), dice.fork(5000 + at as u64), secrets(cast.member)))
+            .collect();
         let lines_of = story.cast.iter().map(|cast| cast.line).collect();
         let mut world = Self {
             now: BEGIN,

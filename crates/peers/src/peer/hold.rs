@@ -5,7 +5,7 @@ use super::post::{Mail, nothing};
 use super::refusal::Refusal;
 use super::work::Job;
 use super::{Peer, kept};
-use crate::limits::{AMENDMENTS_MAX, INBOUND_MAX, INBOUND_PATIENCE, OFFERS_MAX};
+use crate::limits::{AMENDMENTS_MAX, INBOUND_EACH, INBOUND_MAX, INBOUND_PATIENCE, OFFERS_MAX};
 use crate::machine::{Blob, Done, Work};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -225,15 +225,17 @@ impl Peer {
         self.reserve(offer.shard(), bytes, offer.amendment.is_some())
     }
 
-    /// Lets the next shards come, owner by owner.
+    /// Lets the next shards come, owner by owner: in equal portions from all who have something to send.
     pub(super) fn next_inbound(&mut self) {
+        let each = if self.others().nth(1).is_some() { INBOUND_EACH } else { INBOUND_MAX };
         while self.theirs.inbound.len() < INBOUND_MAX {
-            let waiting = |queue: &VecDeque<Offer>| !queue.is_empty();
+            let inbound = |owner: &NodeId| self.theirs.inbound.keys().filter(|shard| shard.owner == *owner).count();
+            let may_send = |(owner, queue): &(&NodeId, &VecDeque<Offer>)| !queue.is_empty() && inbound(owner) < each;
             let offers = &self.theirs.offers;
             let after = self.theirs.turn.and_then(|turn| {
-                offers.range((core::ops::Bound::Excluded(turn), core::ops::Bound::Unbounded)).find(|(_, q)| waiting(q))
+                offers.range((core::ops::Bound::Excluded(turn), core::ops::Bound::Unbounded)).find(may_send)
             });
-            let Some((&owner, _)) = after.or_else(|| offers.iter().find(|(_, queue)| waiting(queue))) else { break };
+            let Some((&owner, _)) = after.or_else(|| offers.iter().find(may_send)) else { break };
             self.theirs.turn = Some(owner);
             let queue = self.theirs.offers.get_mut(&owner).expect("it has an offer");
             let offer = queue.pop_front().expect("it is not empty");

@@ -1,5 +1,7 @@
 //! Join: how a node comes into a group, how others learn of it, and how all member lists become the same.
 
+use super::keep::Then;
+use super::post::{Mail, nothing};
 use super::refusal::Refusal;
 use super::{Peer, kept};
 use crate::limits::{LETTER_MAX, LIST_REST, RETRY_FIRST, RETRY_MAX, TICKETS_MAX};
@@ -10,8 +12,10 @@ use okapi_base::machine::Moment;
 use okapi_base::{Digest, GroupId, MemberId, NodeId};
 use okapi_timeline::members::{self, MemberList, MemberRefusal, Merged};
 use okapi_wire::Message;
-use okapi_wire::peer::letter::Body;
-use okapi_wire::peer::member::{Binding, MemberRecord, Pledge, State, Summary, Vouch};
+use okapi_wire::peer::letter::{Body, RECORDS_MAX};
+use okapi_wire::peer::member::{
+    ATTESTATION_BYTES, Binding, MemberRecord, NODES_MAX, Pledge, RECORD_BYTES, State, Summary, Vouch,
+};
 
 /// How far a node is with joining a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,8 +25,8 @@ pub(crate) enum Join {
     Settled,
     /// It asks to be vouched for.
     Asking(Asking),
-    /// It has been vouched for, and waits for the list it belongs to.
-    Vouched(Asking, Vouch),
+    /// It has been vouched for, and waits for the list it belongs to; so much of that has come.
+    Vouched(Asking, Vouch, Vec<MemberRecord>),
 }
 
 /// Where a node wants to go.
@@ -119,7 +123,8 @@ impl Peer {
 
     /// Asks again if it is time.
     pub(super) fn go_on_joining(&mut self) {
-        let Join::Asking(asking) = &mut self.join else { return };
+        // The list may be lost on its way even if the vouch is not: both are asked for until they are here.
+        let (Join::Asking(asking) | Join::Vouched(asking, ..)) = &mut self.join else { return };
         if asking.next > self.now {
             return;
         }
@@ -133,8 +138,8 @@ impl Peer {
 
     pub(super) fn join_at(&self) -> Option<Moment> {
         match &self.join {
-            Join::Asking(asking) => Some(asking.next),
-            _ => None,
+            Join::Asking(asking) | Join::Vouched(asking, ..) => Some(asking.next),
+            Join::Settled => None,
         }
     }
 
@@ -163,13 +168,32 @@ impl Peer {
             _ => {
                 let serial = self.members.next_serial(self.node).max(self.last_serial + 1);
                 self.last_serial = serial;
+                // The vouch may be used long after a restart, and its number must not be given twice.
+                self.keeper.put(kept::prefixed(kept::kind::SERIAL, &[]), serial.to_le_bytes().to_vec());
                 members::vouch(&self.identity.signing, serial, &pledge.binding, self.stamp())
             }
         };
         self.set_ticket(secret, Ticket { used_by: Some(from), ..ticket });
-        let records = self.members.missing_from(&Summary::nothing(self.group), LETTER_MAX / 2);
-        self.send(from, Body::JoinYes(vouch));
-        self.send(from, Body::Records(records.iter().map(|record| (**record).clone()).collect()));
+        for body in [Body::JoinYes(vouch)].into_iter().chain(self.list_letters()) {
+            self.keeper.then(Then::Send(Mail { to: from, body, payload: nothing() }));
+        }
+    }
+
+    /// The whole list in letters, vouchers first.
+    pub(super) fn list_letters(&self) -> Vec<Body> {
+        let mut letters: Vec<Vec<MemberRecord>> = Vec::new();
+        let mut bytes = 0;
+        for record in self.members.missing_from(&Summary::nothing(self.group), usize::MAX) {
+            bytes += RECORD_BYTES + record.attestations.len() * ATTESTATION_BYTES;
+            match letters.last_mut().filter(|last| bytes <= LETTER_MAX / 2 && last.len() < RECORDS_MAX) {
+                Some(last) => last.push((*record).clone()),
+                None => {
+                    bytes = RECORD_BYTES + record.attestations.len() * ATTESTATION_BYTES;
+                    letters.push(Vec::from([(*record).clone()]));
+                }
+            }
+        }
+        letters.into_iter().map(Body::Records).collect()
     }
 
     pub(super) fn turned_away(&mut self, from: NodeId, why: u8) {
@@ -188,8 +212,8 @@ impl Peer {
 
     pub(super) fn vouched(&mut self, from: NodeId, vouch: Vouch) {
         match &self.join {
-            Join::Asking(asking) if asking.via == from && vouch.by == from => {
-                self.join = Join::Vouched(asking.clone(), vouch);
+            Join::Asking(asking) | Join::Vouched(asking, ..) if asking.via == from && vouch.by == from => {
+                self.join = Join::Vouched(asking.clone(), vouch, Vec::new());
             }
             _ => self.refuse(Refusal::Unasked),
         }
@@ -197,14 +221,16 @@ impl Peer {
 
     /// Member records came.
     pub(super) fn learned(&mut self, from: NodeId, records: Vec<MemberRecord>) {
-        if let Join::Vouched(asking, vouch) = &self.join
+        if let Join::Vouched(asking, _, known) = &mut self.join
             && asking.via == from
         {
-            let (asking, vouch) = (asking.clone(), *vouch);
-            return self.arrive(&asking, vouch, records);
+            known.extend(records.into_iter().take(NODES_MAX.saturating_sub(known.len())));
+            return self.arrive();
         }
-        if self.restore_learned(from, &records) || self.members.is_active(from) {
-            self.merge_all(from, records);
+        if self.is_restoring_from(from) {
+            self.restore_learned(records);
+        } else if self.members.is_active(from) {
+            self.merge_all(records);
         } else {
             self.introduced(from, records);
         }
@@ -220,43 +246,39 @@ impl Peer {
         }
     }
 
-    fn merge_all(&mut self, from: NodeId, records: Vec<MemberRecord>) {
+    pub(super) fn merge_all(&mut self, records: Vec<MemberRecord>) {
         for record in records {
             if let Err(refusal) = self.merge(record) {
                 self.refuse(refusal);
             }
         }
-        let _ = from;
     }
 
-    /// Takes on the list of the group that let this node in, with its own record in it.
-    fn arrive(&mut self, asking: &Asking, vouch: Vouch, records: Vec<MemberRecord>) {
-        let mut list = MemberList::new(asking.group);
-        for record in &records {
+    /// Takes on the list of the group that let this node in, with its own record in it, once enough of it has come.
+    fn arrive(&mut self) {
+        let Join::Vouched(asking, vouch, records) = &self.join else { return };
+        let (group, vouch) = (asking.group, *vouch);
+        let mut list = MemberList::new(group);
+        for record in records {
             let _ = list.merge(self.now, record.clone());
         }
-        let pledge = members::pledge(&self.identity.signing, self.binding(asking.group), self.identity.member_signature);
+        let pledge = members::pledge(&self.identity.signing, self.binding(group), self.identity.member_signature);
         let own = members::join(&self.identity.signing, &pledge, vouch, self.standing(), self.stamp());
-        if let Err(why) = list.merge(self.now, own.clone()) {
-            // The list is not whole yet, or the vouch is not good: it is asked for again.
-            self.join = Join::Asking(asking.clone());
-            if why != MemberRefusal::UnknownVoucher {
-                self.tell_user(Event::JoinFailed { why: why.to_string() });
-            }
-            return;
-        }
-        self.join = Join::Settled;
-        self.enter_group(asking.group);
-        for record in records {
-            if let Err(refusal) = self.merge(record) {
-                self.refuse(refusal);
+        match list.merge(self.now, own.clone()) {
+            Ok(_) => {}
+            Err(MemberRefusal::UnknownVoucher) => return,
+            Err(why) => {
+                self.join = Join::Settled;
+                return self.tell_user(Event::JoinFailed { why: why.to_string() });
             }
         }
-        self.merge(own.clone()).expect("it was merged into the same list before");
+        let Join::Vouched(_, _, records) = core::mem::take(&mut self.join) else { unreachable!("it was just seen") };
+        self.enter_group(group);
+        self.merge_all(records);
+        self.merge(own).expect("it was merged into the same list before");
         self.deeds_enter_group();
         self.log_joined();
         self.tell_user(Event::Joined);
-        self.spread(&own, None);
     }
 
     /// Takes a record into the list.
@@ -296,7 +318,7 @@ impl Peer {
 
     /// Revises this node's own record, if it says anything new.
     pub(super) fn revise_own(&mut self) {
-        let Some(last) = self.members.get(self.node) else { return };
+        let Some(last) = self.members.get(self.node).filter(|last| last.state != State::Parted) else { return };
         let record = members::revise(&self.identity.signing, last, self.standing(), self.stamp());
         if let Err(refusal) = self.merge(record) {
             self.refuse(refusal);
@@ -316,9 +338,14 @@ impl Peer {
         if !is_mine {
             return self.refuse(Refusal::WrongGroup);
         }
-        let nothing = Summary::nothing(self.group);
-        let theirs = if summary.group == self.group { summary } else { &nothing };
-        let records = self.members.missing_from(theirs, LETTER_MAX / 2);
+        if summary.marks.is_empty() {
+            // It has nothing yet: a restored node.
+            let letters = self.list_letters();
+            return letters.into_iter().for_each(|body| {
+                self.send(from, body);
+            });
+        }
+        let records = self.members.missing_from(summary, LETTER_MAX / 2);
         if !records.is_empty() {
             self.send(from, Body::Records(records.iter().map(|record| (**record).clone()).collect()));
         }

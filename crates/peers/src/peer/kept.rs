@@ -25,6 +25,8 @@ pub(crate) mod kind {
     pub(crate) const DRAFT: u8 = b'f';
     /// A ticket to join.
     pub(crate) const TICKET: u8 = b't';
+    /// The highest serial number of a vouch that was given.
+    pub(crate) const SERIAL: u8 = b'n';
     /// Records of the books and contracts.
     pub(crate) const LEDGER: u8 = b'l';
     /// Records of the author.

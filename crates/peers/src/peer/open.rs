@@ -146,6 +146,7 @@ impl Peer {
             kept::kind::TICKET => {
                 self.tickets.insert(key.try_into().ok()?, parse_ticket(value)?);
             }
+            kept::kind::SERIAL => self.last_serial = u64::from_le_bytes(value.try_into().ok()?),
             kept::kind::ATTESTED => {
                 self.attested.insert(node(key)?, Attestation::parse(value).ok()?);
             }

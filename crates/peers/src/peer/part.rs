@@ -1,9 +1,8 @@
 //! Part: a node that leaves first gives away what it holds for others, then says so for good.
 
-use super::plan::{Need, Why};
+use super::plan::{Need, Step, Why};
 use super::review::View;
-use super::Peer;
-use super::segment::Segment;
+use super::{Peer, reshape};
 use crate::machine::Event;
 use alloc::vec::Vec;
 use okapi_base::{NodeId, SegmentName};
@@ -23,44 +22,40 @@ pub(crate) enum Part {
     Parted,
 }
 
-/// The shards that lie with a node that wants to leave, if they can go elsewhere.
+/// The shards that lie with a node that wants to leave go elsewhere. Where everyone else has one already they are let go,
+/// as long as what stays survives as much as a segment that is placed now; else the segment gets the narrower shape.
 pub(super) fn drained(view: &View<'_>, deed: &Deed) -> Option<Need> {
     let leaves = |index: usize| deed.slots[index].holder.is_some_and(|node| view.peer.is_leaving_node(node));
-    let any = (0..deed.slots.len()).any(leaves);
-    let good = |index: usize| view.peer.is_good(view.segment, deed, index);
-    (any && view.has_candidate(deed)).then(|| Need {
-        why: Why::Drain,
-        shape: deed.shape,
-        steps: view.steps(deed, |index| good(index) && !leaves(index)),
-    })
+    if !(0..deed.slots.len()).any(leaves) {
+        return None;
+    }
+    let stays = |index: usize| view.peer.is_good(view.segment, deed, index) && !leaves(index);
+    let need = |steps| Some(Need { why: Why::Drain, shape: deed.shape, steps });
+    if view.has_candidate(deed) {
+        return need(view.steps(deed, stays));
+    }
+    if view.has_place(deed) {
+        // Somebody is away or full now, and may take it later.
+        return None;
+    }
+    let left = (0..deed.slots.len()).filter(|index| stays(*index)).count().saturating_sub(deed.shape.k());
+    if left >= view.target.n() - view.target.k() {
+        let let_go = |(index, step)| if leaves(index) { Step::Nobody(None) } else { closed(step) };
+        return need(view.steps(deed, stays).into_iter().enumerate().map(let_go).collect());
+    }
+    let narrower = view.target.n() < deed.shape.n() && view.desired.len() == view.target.n();
+    narrower.then(|| Need { why: Why::Drain, ..reshape::narrowed(view, deed) })
+}
+
+/// A step for which nobody is looked for.
+const fn closed(step: Step) -> Step {
+    match step {
+        Step::Open(old) => Step::Nobody(old),
+        step => step,
+    }
 }
 
 impl Peer {
-    /// How many losses a deed survives once those who are leaving have left.
-    pub(super) fn survives_parting(&self, segment: &Segment, deed: &Deed) -> usize {
-        let stays = |index: usize| !deed.slots[index].holder.is_some_and(|node| self.is_leaving_node(node));
-        let good = (0..deed.slots.len()).filter(|index| self.is_good(segment, deed, *index) && stays(*index)).count();
-        good.saturating_sub(deed.shape.k())
-    }
-
-    /// Nobody can take what lies with those who are leaving, and without it the segment is as safe as the smaller group
-    /// can make it: they may drop it.
-    pub(super) fn let_go_of_leaving(&mut self, name: SegmentName) {
-        let segment = &self.mine.segments[&name];
-        let Some(deed) = &segment.deed else { return };
-        let leaving: Vec<NodeId> =
-            deed.slots.iter().filter_map(|slot| slot.holder).filter(|node| self.is_leaving_node(*node)).collect();
-        let target = self.target_shape();
-        if leaving.is_empty() || self.survives_parting(segment, deed) < target.n() - target.k() {
-            return;
-        }
-        let mut slots = deed.slots.clone();
-        for slot in &mut slots {
-            slot.holder = slot.holder.filter(|node| !leaving.contains(node));
-        }
-        self.reissue(name, slots, &leaving);
-    }
-
     pub(super) fn leave(&mut self) {
         if self.part != Part::Staying {
             return;

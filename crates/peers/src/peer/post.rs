@@ -81,6 +81,11 @@ impl Post {
         self.inboxes.entry(from).or_default().take(letter.session, letter.number)?;
         Ok(letter)
     }
+
+    /// Forgets what was received of a node: strangers are not to fill the memory.
+    pub(crate) fn forget(&mut self, from: NodeId) {
+        self.inboxes.remove(&from);
+    }
 }
 
 impl Inbox {

@@ -26,7 +26,7 @@ pub(super) fn wider(view: &View<'_>, deed: &Deed) -> Option<Need> {
 
 /// A narrower shape, if that survives more than what is left of this one.
 pub(super) fn narrower(view: &View<'_>, deed: &Deed) -> Option<Need> {
-    let left = view.peer.survives_parting(view.segment, deed);
+    let left = view.peer.survives(view.segment, deed);
     let shrinks = view.target.n() < deed.shape.n() && view.target.n() - view.target.k() > left;
     (shrinks && view.desired.len() == view.target.n()).then(|| need(view, deed, Reshape::Narrower))
 }
@@ -42,6 +42,11 @@ pub(super) fn moved(view: &View<'_>, deed: &Deed) -> Option<Need> {
         view.peer.may_ask(*node) && !deed.slots.iter().any(|slot| slot.holder == Some(*node))
     };
     (!need.wanted().is_empty() && view.desired.iter().any(has_place)).then_some(need)
+}
+
+/// What a narrower shape needs.
+pub(super) fn narrowed(view: &View<'_>, deed: &Deed) -> Need {
+    need(view, deed, Reshape::Narrower)
 }
 
 fn need(view: &View<'_>, deed: &Deed, reshape: Reshape) -> Need {

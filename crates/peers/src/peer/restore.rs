@@ -11,8 +11,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{NodeId, SegmentName};
+use okapi_timeline::members;
 use okapi_wire::peer::letter::{Body, Held};
-use okapi_wire::peer::member::MemberRecord;
+use okapi_wire::peer::member::{MemberRecord, NODES_MAX};
 use okapi_wire::peer::shard::{AmendedDeed, Deed, ShardId};
 
 /// How far a restore is.
@@ -21,11 +22,12 @@ pub(crate) enum Restore {
     /// Nothing is to be restored.
     #[default]
     No,
-    /// The member list is asked for.
+    /// The member list is asked for; so much of it has come.
     List {
         via: NodeId,
         next: Moment,
         tries: u32,
+        records: Vec<MemberRecord>,
     },
     /// Members are asked for deeds and inventories; until then, or until all have answered.
     Deeds(Found, Moment),
@@ -51,7 +53,7 @@ pub(crate) struct Found {
 
 impl Peer {
     pub(super) fn restore(&mut self, via: NodeId) {
-        self.restore = Restore::List { via, next: self.now, tries: 0 };
+        self.restore = Restore::List { via, next: self.now, tries: 0, records: Vec::new() };
         self.go_on_restoring();
     }
 
@@ -74,10 +76,11 @@ impl Peer {
         let now = self.now;
         match &mut self.restore {
             Restore::No => {}
-            Restore::List { via, next, tries } => {
+            Restore::List { via, next, tries, records } => {
                 if *next > now {
                     return;
                 }
+                records.clear();
                 *next = Moment(now.0 + (RETRY_FIRST * 2u32.saturating_pow(*tries)).min(RETRY_MAX));
                 *tries = (*tries + 1).min(16);
                 let via = *via;
@@ -98,18 +101,22 @@ impl Peer {
         }
     }
 
-    /// The list came, and this node is in it: its group is this node's again.
-    pub(super) fn restore_learned(&mut self, from: NodeId, records: &[MemberRecord]) -> bool {
-        let Restore::List { via, .. } = &self.restore else { return false };
-        if *via != from {
-            return false;
-        }
-        let own = records.iter().find(|record| record.binding.node == self.node);
-        // Only the member itself can have signed this binding: nobody can lure the node into another group.
-        let Some(group) = own.map(|record| record.binding.group) else { return false };
-        self.rejoin(group);
+    /// Whether the member list is asked of this node.
+    pub(super) fn is_restoring_from(&self, node: NodeId) -> bool {
+        matches!(&self.restore, Restore::List { via, .. } if *via == node)
+    }
+
+    /// A part of the list came. Once this node is in it, its group is this node's again.
+    pub(super) fn restore_learned(&mut self, more: Vec<MemberRecord>) {
+        let Restore::List { records, .. } = &mut self.restore else { return };
+        records.extend(more.into_iter().take(NODES_MAX.saturating_sub(records.len())));
+        let own = records.iter().find(|record| record.binding.node == self.node).map(MemberRecord::pledge);
+        // Only this node itself can have signed that it is in a group: nobody can lure it into another one.
+        let Some(own) = own.filter(members::is_pledge_good) else { return };
+        let records = core::mem::take(records);
+        self.rejoin(own.binding.group);
         self.restore = Restore::Deeds(Found::default(), Moment(self.now.0 + RESTORE_PATIENCE));
-        true
+        self.merge_all(records);
     }
 
     /// Asks everyone for deeds and inventories who has not answered and is due.

@@ -75,7 +75,6 @@ impl Peer {
         if segment.resettle {
             self.resettle(name);
         }
-        self.let_go_of_leaving(name);
         self.note_safety(name, false);
         self.look_again_if_incomplete(name);
     }
@@ -184,7 +183,21 @@ impl View<'_> {
         if !holders.contains(&self.peer.node) && self.peer.keeps_own_shard() {
             return true;
         }
+        let is_free = |node: &NodeId| !holders.contains(node) && self.peer.may_ask(*node);
         self.peer.candidates(self.name, self.target, &holders).next().is_some()
+            || self.desired.iter().any(is_free)
             || self.segment.mended.values().any(|node| !holders.contains(node) && self.peer.is_here(*node))
+    }
+
+    /// Whether there is anybody at all who has no shard and may have one some day.
+    pub(super) fn has_place(&self, deed: &Deed) -> bool {
+        let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        let Some(map) = self.peer.maps.of(self.target) else { return true };
+        let (owner, own) = (&self.peer.identity.member, &self.peer.node);
+        let others = map.replacement(group_of(&self.name), owner, own, &holders);
+        let may = |node: NodeId| {
+            !holders.contains(&node) && !self.peer.is_leaving_node(node) && self.peer.is_counted_on(node)
+        };
+        others.chain(self.desired.iter().copied()).any(may)
     }
 }

@@ -266,10 +266,22 @@ impl Peer {
         let plan = segment.plan.as_ref().expect("it is settled");
         let spare = plan.confirmed().saturating_sub(plan.shape.k());
         let reshapes = segment.deed.as_ref().is_some_and(|deed| deed.shape != plan.shape);
-        let was = segment.deed.as_ref().map_or(0, |deed| self.survives(segment, deed));
+        // What lies with those who want to leave does not count for long.
+        let leaves = |deed: &Deed, index: usize| {
+            plan.why == Why::Drain && deed.slots[index].holder.is_some_and(|node| self.is_leaving_node(node))
+        };
+        let was = segment.deed.as_ref().map_or(0, |deed| {
+            let counts = |index: &usize| self.is_good(segment, deed, *index) && !leaves(deed, *index);
+            (0..deed.slots.len()).filter(counts).count().saturating_sub(deed.shape.k())
+        });
+        let lets_go = |deed: &Deed| {
+            let gone = |(index, holder): (usize, Option<NodeId>)| holder.is_none() && leaves(deed, index);
+            !reshapes && plan.holders().into_iter().enumerate().any(gone)
+        };
+        let is_change = plan.done() > 0 || segment.deed.as_ref().is_some_and(lets_go);
         let is_step_back = reshapes && (spare < was || plan.confirmed() < plan.shape.n());
         let too_few = plan.confirmed() < plan.shape.k();
-        if plan.done() == 0 || is_step_back || too_few {
+        if !is_change || is_step_back || too_few {
             return self.abandon(name);
         }
         self.commit(name);

@@ -11,7 +11,10 @@ pub(super) fn ill(world: &World) -> Option<String> {
         for (holder, holds) in hosts.iter().filter(|(holder, _)| holder != owner) {
             let books = [owns, holds].map(|host| host.peer.as_ref().expect("it runs").books());
             if let Some(first) = compare(books[0], books[1], Exactness::Settled).first() {
-                return Some(format!("books of owner {owner} and holder {holder} differ: {} {:?}", first.what, first.matter));
+                return Some(format!(
+                    "books of owner {owner} and holder {holder} differ: {} {:?}",
+                    first.what, first.matter
+                ));
             }
         }
     }

@@ -10,7 +10,8 @@ pub(super) fn look(world: &World) -> Result<(), Breach> {
             let what = format!("host {at} has {used} bytes in its {half} half of {cap}");
             (used > cap).then(|| Breach::new("caps", world.now, what))
         };
-        let breach = over("server", shards, host.cast.server_half).or_else(|| over("user", segments, host.cast.user_half));
+        let breach =
+            over("server", shards, host.cast.server_half).or_else(|| over("user", segments, host.cast.user_half));
         if let Some(breach) = breach {
             return Err(breach);
         }

@@ -25,7 +25,10 @@ fn group(world: &World) -> Option<String> {
     let (_, _, first) = lists.next()?;
     for (at, host, version) in lists {
         if !host.joined || host.restores {
-            return Some(format!("host {at} has not {} the group", if host.restores { "come back to" } else { "joined" }));
+            return Some(format!(
+                "host {at} has not {} the group",
+                if host.restores { "come back to" } else { "joined" }
+            ));
         }
         if version != first {
             return Some(format!("hosts 0 and {at} know different member lists"));
@@ -35,7 +38,9 @@ fn group(world: &World) -> Option<String> {
 }
 
 fn quiet(world: &World) -> Option<String> {
-    there(world).find(|(_, host, peer)| host.is_honest() && !peer.is_quiet()).map(|(at, ..)| format!("host {at} is at work"))
+    there(world)
+        .find(|(_, host, peer)| host.is_honest() && !peer.is_quiet())
+        .map(|(at, ..)| format!("host {at} is at work"))
 }
 
 /// Segments whose owner is there.

@@ -123,8 +123,12 @@ impl World {
     fn rot(&mut self, at: usize) {
         let bit = self.dice.throw();
         let disk = &self.hosts[at].disk;
-        let things: Vec<Thing> =
-            disk.shards.keys().map(|s| Thing::Shard(*s)).chain(disk.segments.keys().map(|n| Thing::Segment(*n))).collect();
+        let things: Vec<Thing> = disk
+            .shards
+            .keys()
+            .map(|s| Thing::Shard(*s))
+            .chain(disk.segments.keys().map(|n| Thing::Segment(*n)))
+            .collect();
         if things.is_empty() || self.hosts[at].fate != Fate::There {
             return;
         }

@@ -6,9 +6,9 @@ use crate::dice::Dice;
 use crate::host::Fate;
 use crate::story::{DAY, HOUR};
 use okapi_peers::labour::labour;
-use okapi_wire::peer::letter::Letter;
 use okapi_peers::placement::Map;
 use okapi_peers::{Done, Input, Order, Work};
+use okapi_wire::peer::letter::Letter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,10 @@ impl World {
 
     fn refusals(&self, at: usize) -> Vec<(&'static str, u64)> {
         let peer = self.hosts[at].peer.as_ref();
-        peer.into_iter().flat_map(|peer| peer.refusals().iter()).map(|(refusal, count)| (refusal.word(), count)).collect()
+        peer.into_iter()
+            .flat_map(|peer| peer.refusals().iter())
+            .map(|(refusal, count)| (refusal.word(), count))
+            .collect()
     }
 
     fn say_letter(&mut self, from: usize, to: usize, letter: &[u8], payload: usize) {
@@ -78,7 +81,11 @@ impl World {
         host.wake = None;
         self.wakes[at] += 1;
         if self.wakes[at] > WAKES_MAX {
-            return Err(Breach::new("spin", self.now, format!("host {at} is woken more than {WAKES_MAX} times an hour")));
+            return Err(Breach::new(
+                "spin",
+                self.now,
+                format!("host {at} is woken more than {WAKES_MAX} times an hour"),
+            ));
         }
         self.trace.add(self.now, at, &[b"wake"]);
         self.input(at, Input::Wake)
@@ -195,7 +202,9 @@ impl World {
         let group = |at: usize| self.hosts[at].peer.as_ref().map(okapi_peers::Peer::group);
         let all: Vec<usize> = self
             .running()
-            .filter(|(at, host)| *at != but && host.is_honest() && !host.restores && host.joined && group(*at).is_some())
+            .filter(|(at, host)| {
+                *at != but && host.is_honest() && !host.restores && host.joined && group(*at).is_some()
+            })
             .map(|(at, _)| at)
             .collect();
         (!all.is_empty()).then(|| *Dice::pick(&mut self.dice, &all))

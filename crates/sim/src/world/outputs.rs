@@ -86,7 +86,8 @@ impl World {
             Event::Caught { node, shard } => {
                 let innocent = |host: usize| self.hosts[host].is_honest() && !self.hosts[host].damaged;
                 if let Some(host) = self.number(node).filter(|host| innocent(*host)) {
-                    let what = format!("host {at} says that host {host} has not got {shard:?}, which always was honest");
+                    let what =
+                        format!("host {at} says that host {host} has not got {shard:?}, which always was honest");
                     return Err(Breach::new("innocence", self.now, what));
                 }
             }
@@ -99,7 +100,8 @@ impl World {
             Event::Restored { segment, key } => self.came_back(at, segment, key)?,
             Event::RestoreDone { waiting, .. } => {
                 // What was given up, or never promised, may be lost for good.
-                let promised = |name: &SegmentName| self.truth.of(*name).is_some_and(|fact| fact.safe && !fact.released);
+                let promised =
+                    |name: &SegmentName| self.truth.of(*name).is_some_and(|fact| fact.safe && !fact.released);
                 self.hosts[at].restores = waiting.iter().any(promised);
             }
             Event::Parted => {

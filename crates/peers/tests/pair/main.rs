@@ -1,0 +1,13 @@
+//! Whole peers against each other in one process: each flow step by step, and everything that comes from another
+//! member bent and broken.
+
+mod audit;
+mod growth;
+mod join;
+mod mend;
+mod part;
+mod repair;
+mod restart;
+mod restore;
+mod world;
+mod yard;
