@@ -299,6 +299,12 @@ impl Witness {
         self.logs.get(&log).map(|known| (known.head.header.sequence, known.hash))
     }
 
+    /// Somebody asks for the last entry known of a log.
+    pub fn asked_head(&mut self, from: NodeId, log: NodeId, nonce: u64) {
+        let head = self.head(log).copied().map(Box::new);
+        self.acts.push_back(Act::Send(from, LogMessage::Head { log, nonce, head }));
+    }
+
     /// Somebody asks for entries of a log that are kept here. If it is the author itself, it also gets the last
     /// headers: among them may be entries that nobody kept.
     pub fn asked(&mut self, from: NodeId, log: NodeId, nonce: u64, first: u64, last: u64) {

@@ -97,6 +97,14 @@ impl Seek {
         self.next = again.chain(patience).min();
     }
 
+    /// Whether nothing is missing any more, or nobody is left who could have it.
+    fn is_all_there(&self, lines: &BTreeMap<u64, Line>, to: u64) -> bool {
+        let (way, whole) = self.way(lines);
+        let bodies = || way.iter().all(|(_, body)| body.is_some());
+        let told = || self.asked.values().filter(|asked| asked.tries > 0).all(|asked| asked.told >= to);
+        whole && (bodies() || told())
+    }
+
     /// What there is on the way back from the last entry, the last first, as far as it is known: down to an entry of
     /// one's own log, or to the first of all. Tells whether it got there.
     fn way(&self, lines: &BTreeMap<u64, Line>) -> (Vec<(EntryHeader, Option<Vec<u8>>)>, bool) {
@@ -164,7 +172,7 @@ impl Author {
         }
         let over = match &seek.fetch {
             None => self.is_end_known(world, &others),
-            Some(fetch) => fetch.until <= world.now || seek.way(&self.lines).1,
+            Some(fetch) => fetch.until <= world.now || seek.is_all_there(&self.lines, fetch.to),
         };
         if over {
             self.take_up(world);
@@ -296,7 +304,7 @@ impl Author {
             Stage::Seeking(seek) if seek.nonce == nonce => {
                 let (Some(fetch), Some(asked)) = (&mut seek.fetch, seek.asked.get_mut(&from)) else { return true };
                 if to > asked.told {
-                    *asked = Asked { told: to.min(fetch.to), next: world.now, tries: 0, ..*asked };
+                    *asked = Asked { told: to.min(fetch.to), next: world.now, tries: 1, ..*asked };
                 }
                 for entry in entries {
                     let header = entry.head.header;
