@@ -21,6 +21,7 @@ use crate::chain::{Chain, entry_hash, path_of, sign};
 use crate::fork;
 use crate::limits::{DRAFTS_MAX, OWN_ENTRIES_MAX};
 use crate::tally::Tally;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
@@ -48,7 +49,7 @@ pub struct Author {
 #[derive(Debug)]
 enum Stage {
     /// It looks for the end of its log.
-    Seeking(Seek),
+    Seeking(Box<Seek>),
     /// It writes.
     Writing,
     /// Its log was forked, by a copy of it or of its key: it writes no more.
@@ -239,7 +240,7 @@ impl Author {
 
     /// Somebody asks for the last entry of this log.
     pub fn asked_head(&mut self, from: NodeId, nonce: u64) {
-        let head = self.lines.get(&self.told).map(|line| alloc::boxed::Box::new(line.head));
+        let head = self.lines.get(&self.told).map(|line| Box::new(line.head));
         self.acts.push_back(Act::Send(from, LogMessage::Head { log: self.log, nonce, head }));
     }
 

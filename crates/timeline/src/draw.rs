@@ -124,7 +124,7 @@ impl Roster {
         if left == 0 {
             return None;
         }
-        let nth = (u128::from(number) * left as u128 >> 64) as usize;
+        let nth = ((u128::from(number) * left as u128) >> 64) as usize;
         // Each position left out before it moves it on by one.
         Some(without.into_iter().fold(nth, |at, out| if at >= out { at + 1 } else { at }))
     }

@@ -40,12 +40,13 @@ impl Dice {
 }
 
 /// Kept records, by the machine they are of and their key.
-type Disk = BTreeMap<(char, Vec<u8>), Vec<u8>>;
+type Disk = BTreeMap<Key, Vec<u8>>;
+type Key = (char, Vec<u8>);
 
 /// Writes that become durable together, and what may be done then.
 #[derive(Default)]
 struct Batch {
-    writes: Vec<((char, Vec<u8>), Option<Vec<u8>>)>,
+    writes: Vec<(Key, Option<Vec<u8>>)>,
     thens: Vec<Act>,
 }
 
@@ -175,17 +176,17 @@ impl Tale {
         if !batch.writes.is_empty() || !batch.thens.is_empty() {
             node.batches.push_back(batch);
         }
-        now.into_iter().for_each(|(to, message)| self.send(at, to, message));
+        now.into_iter().for_each(|(to, message)| self.send(at, to, &message));
         answer
     }
 
-    fn send(&mut self, from: usize, to: NodeId, message: LogMessage) {
+    fn send(&mut self, from: usize, to: NodeId, message: &LogMessage) {
         let mut bytes = Vec::new();
         message.encode(&mut BodyWriter::new(&mut bytes));
         assert!(bytes.len() <= LOG_MESSAGE_MAX, "a message of {} bytes", bytes.len());
-        let traffic = self.traffic.entry(kind_of(&message)).or_default();
+        let traffic = self.traffic.entry(kind_of(message)).or_default();
         *traffic = (traffic.0 + 1, traffic.1 + bytes.len() as u64);
-        if let LogMessage::Confirmed(all) = &message {
+        if let LogMessage::Confirmed(all) = message {
             for one in all {
                 self.confirmed.entry((one.log, one.sequence)).or_default().insert(one.hash);
             }
@@ -226,7 +227,7 @@ impl Tale {
         }
         for then in batch.thens {
             match then {
-                Act::SendWhenKept(to, message) => self.send(at, to, message),
+                Act::SendWhenKept(to, message) => self.send(at, to, &message),
                 Act::TellWhenKept(sequence) => self.with(at, |author, _, world| author.kept(world, sequence)),
                 _ => unreachable!("nothing else waits"),
             }

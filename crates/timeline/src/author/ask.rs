@@ -156,8 +156,12 @@ impl Author {
         let due = |link: &Link| link.next <= world.now && !link.todo.is_empty();
         let witnesses: Vec<NodeId> =
             self.asks.links.iter().filter(|(_, link)| due(link)).map(|(witness, _)| *witness).collect();
-        witnesses.into_iter().for_each(|witness| self.ask(world, witness));
-        // Asking may find that entries need other witnesses.
+        for witness in witnesses {
+            // Asking one may show that what was asked of both needs others.
+            if self.asks.links.get(&witness).is_some_and(due) {
+                self.ask(world, witness);
+            }
+        }
         self.draw_undrawn(world);
         let asked = self.asks.links.values().filter(|link| !link.todo.is_empty());
         self.asks.next = asked.map(|link| link.next).min();

@@ -21,12 +21,16 @@ use crate::limits::{
     FETCH_PATIENCE, HEAD_ENTRIES, HEAD_PATIENCE, HEAD_PATIENCE_MAX, OWN_ENTRIES_MAX, RETRY_FIRST, RETRY_MAX,
 };
 use crate::tally::Tally;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{Digest, NodeId};
 use okapi_wire::peer::SignatureBytes;
 use okapi_wire::peer::entry::{Entry, EntryHeader, LogMessage, Path, SignedHeader};
+
+/// A header, and what its entry says if that is known.
+type Found = (EntryHeader, Option<Vec<u8>>);
 
 /// A search.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ struct Fetch {
     from: u64,
     to: u64,
     until: Moment,
-    found: BTreeMap<(u64, Digest), (EntryHeader, Option<Vec<u8>>)>,
+    found: BTreeMap<(u64, Digest), Found>,
 }
 
 impl Seek {
@@ -107,7 +111,7 @@ impl Seek {
 
     /// What there is on the way back from the last entry, the last first, as far as it is known: down to an entry of
     /// one's own log, or to the first of all. Tells whether it got there.
-    fn way(&self, lines: &BTreeMap<u64, Line>) -> (Vec<(EntryHeader, Option<Vec<u8>>)>, bool) {
+    fn way(&self, lines: &BTreeMap<u64, Line>) -> (Vec<Found>, bool) {
         let mut way = Vec::new();
         let (Some(best), Some(fetch)) = (&self.best, &self.fetch) else { return (way, true) };
         let (mut sequence, mut hash) = (best.header.sequence, entry_hash(&best.header));
@@ -134,7 +138,8 @@ impl Author {
         let nonce = u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX);
         let next = Some(now);
         let asked = BTreeMap::new();
-        self.stage = Stage::Seeking(Seek { nonce, asked, first_answer: None, best: None, fetch: None, next });
+        let seek = Seek { nonce, asked, first_answer: None, best: None, fetch: None, next };
+        self.stage = Stage::Seeking(Box::new(seek));
     }
 
     /// The node is in another group now: somebody there may know more of its log than itself.
@@ -228,7 +233,7 @@ impl Author {
     }
 
     /// Goes on behind what the others know.
-    fn adopt(&mut self, world: &World<'_>, way: Vec<(EntryHeader, Option<Vec<u8>>)>) {
+    fn adopt(&mut self, world: &World<'_>, way: Vec<Found>) {
         let Some(lowest) = way.last().map(|(header, _)| header.sequence) else { return };
         let highest = way[0].0.sequence;
         let beside: Vec<u64> = self.lines.range(lowest..).map(|(sequence, _)| *sequence).collect();
@@ -344,7 +349,7 @@ impl Author {
     /// The last entries of this log that are missing here, if any are that would be kept.
     fn hole(&self) -> Option<(u64, u64)> {
         let last = self.last_sequence();
-        let oldest = last.saturating_sub(OWN_ENTRIES_MAX as u64).max(0) + 1;
+        let oldest = last.saturating_sub(OWN_ENTRIES_MAX as u64) + 1;
         let first = *self.lines.first_key_value()?.0;
         if (last - first + 1) as usize == self.lines.len() && first <= oldest {
             return None;
