@@ -606,7 +606,7 @@ fn two_witnesses_cost_a_fraction_of_everybody() {
     std::println!("{MEMBERS} members, per entry         messages      bytes   all to all: messages      bytes");
     for together in [1, 4, 16] {
         let mut tale = Tale::new(1, MEMBERS);
-        let rounds = 160 / together;
+        let rounds = 128 / together;
         for round in 0..rounds * 2 {
             if round == rounds {
                 // The first half is how they meet; what it costs then, it costs for ever.

@@ -48,6 +48,8 @@ pub enum Counted {
     New,
     /// It was counted before.
     Known,
+    /// The member list under which its witness was drawn is not known here, or no more.
+    UnknownList,
     /// It is not of this entry, not signed by its witness, or of a witness that was not drawn.
     Bad,
 }
@@ -75,10 +77,9 @@ impl Tally {
         }
         let same =
             confirmation.log == header.log && confirmation.sequence == header.sequence && confirmation.hash == *hash;
-        let drawn = rosters.get(&confirmation.list).is_some_and(|roster| {
-            roster.draw(header.log, header.sequence, &confirmation.list.digest, by).contains(confirmation.witness)
-        });
-        if !same || !drawn || !is_by_witness(confirmation) {
+        let Some(roster) = rosters.get(&confirmation.list) else { return Counted::UnknownList };
+        let drawn = roster.draw(header.log, header.sequence, &confirmation.list.digest, by);
+        if !same || !drawn.contains(confirmation.witness) || !is_by_witness(confirmation) {
             return Counted::Bad;
         }
         self.confirmations.push(*confirmation);
@@ -148,10 +149,11 @@ mod tests {
                 Confirmation { hash: Digest([9; 32]), ..good },
                 Confirmation { sequence: 2, ..good },
                 Confirmation { signature: [0; 64], ..good },
-                confirm(&key(number), &header, hash, Version { number: 2, ..list }),
             ] {
                 assert_eq!(count(&mut tally, &bad), Counted::Bad);
             }
+            let other = confirm(&key(number), &header, hash, Version { number: 2, ..list });
+            assert_eq!(count(&mut tally, &other), Counted::UnknownList);
             assert!(!tally.is_complete(&list, &drawn));
             assert_eq!(count(&mut tally, &good), Counted::New);
             assert_eq!(count(&mut tally, &good), Counted::Known);

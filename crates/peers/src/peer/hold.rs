@@ -206,6 +206,9 @@ impl Peer {
         if self.is_leaving() || self.is_leaving_node(offer.deed.owner) {
             return Err(No::Leaving);
         }
+        if self.logs.is_forked(offer.deed.owner) {
+            return Err(No::Allowance);
+        }
         self.reserve(offer.shard(), bytes, offer.amendment.is_some())
     }
 

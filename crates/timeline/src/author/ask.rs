@@ -279,7 +279,7 @@ impl Author {
         self.path(low, high).map_or(Batch::NoWay, |path| Batch::Submit(list, path, entries))
     }
 
-    /// Confirmations came, of this log's entries.
+    /// Confirmations came, of this log's entries. Tells whether any was [`Counted::Bad`].
     pub fn confirmed(&mut self, world: &World<'_>, confirmations: &[Confirmation]) -> Counted {
         let mut worst = Counted::New;
         for confirmation in confirmations {
@@ -302,7 +302,7 @@ impl Author {
         }
         let by = world.draw_by(line.hash);
         let counted = line.tally.count(world.rosters, by, &line.head.header, &line.hash, confirmation);
-        if counted == Counted::Bad {
+        if matches!(counted, Counted::Bad | Counted::UnknownList) {
             return counted;
         }
         let link = self.asks.links.entry(confirmation.witness).or_default();

@@ -160,8 +160,8 @@ impl Author {
     }
 
     pub(super) fn go_on_seeking(&mut self, world: &World<'_>) {
-        let others: Vec<NodeId> = world.rosters.present().nodes().filter(|node| *node != self.log).collect();
         let Stage::Seeking(seek) = &mut self.stage else { return };
+        let others: Vec<NodeId> = world.rosters.present().nodes().filter(|node| *node != self.log).collect();
         if seek.next.is_none_or(|next| next > world.now) && !others.is_empty() {
             return;
         }

@@ -206,7 +206,6 @@ fn a_witness_that_lies_gains_nothing() {
         Confirmation { signature: [0; 64], ..good },
         Confirmation { hash: Digest([7; 32]), ..good },
         Confirmation { sequence: 2, ..good },
-        Confirmation { list: list(9), ..good },
         Confirmation { log: other, ..good },
         scene.confirmation(9, 1, list(1)),
     ] {

@@ -288,7 +288,7 @@ fn a_head_shown_by_another_can_prove_a_fork() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Whatever is submitted, in whatever order, of whichever branches: never two confirmations for one place.
     #[test]
