@@ -84,7 +84,5 @@ pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub const AUDIT_AGAIN: Duration = Duration::from_secs(60);
 /// Unanswered audits in a row, of a holder that is here, that count as a failed one.
 pub const AUDITS_UNANSWERED: u32 = 3;
-/// To how many others the proof of a fork is passed on at once: they pass it on too.
-pub const FORKS_TO: usize = 8;
 /// How often a member says anew what it attests another.
 pub const ATTEST_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);

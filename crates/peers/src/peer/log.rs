@@ -8,7 +8,7 @@ use super::kept::{kind, prefixed};
 use super::post::{Mail, nothing};
 use super::refusal::Refusal;
 use super::{Contact, Peer, identity};
-use crate::limits::{FORKS_TO, LIST_REST};
+use crate::limits::LIST_REST;
 use crate::machine::Event;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,6 +21,9 @@ use okapi_timeline::{Act, Author, BadRecord, Rosters, Witness, World};
 use okapi_wire::peer::entry::{Entry, ForkProof, LogMessage, No, Said, SignedHeader};
 use okapi_wire::peer::letter::Body;
 use okapi_wire::peer::shard::Deed;
+
+/// To how many others the proof of a fork is passed on at once: they pass it on too.
+const FORKS_TO: usize = 8;
 
 /// The logs a node has to do with.
 #[derive(Debug)]
