@@ -165,13 +165,13 @@ mod tests {
 
     #[test]
     fn a_confirmation_never_changes_and_many_are_one_message() {
-        let entry = &entries(&key(1), Digest([0; 32]), 1, 1, 0)[0];
+        let entry = &entries(&key(1), Digest([0; 32]), 1, 1, 7)[0];
         let list = Version { number: 1, digest: Digest([1; 32]) };
         let one = confirm(&key(2), &entry.head.header, entry_hash(&entry.head.header), list);
         assert!(is_by_witness(&one));
         assert_eq!(
             alloc::format!("{}", digest(&one)),
-            "cb4f7343a44fa542d55d2f1f93a81bcb7aab8904e6ccdc909a22c45babe41ff7"
+            "a3f15bbbe5f07e30b618f765ccad9230d10474f80dce9a40c10ab5ebdb472a7d"
         );
         assert_eq!(combine(&[]), []);
         assert_eq!(combine(&alloc::vec![one; CONFIRMATIONS_MAX]).len(), 1);
