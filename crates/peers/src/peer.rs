@@ -45,6 +45,7 @@ use self::gather::Gather;
 use self::hold::{Offer, Theirs};
 use self::join::{Join, Ticket};
 use self::keep::{Keeper, Then};
+use self::log::Logs;
 use self::maps::Maps;
 use self::mend::Mends;
 use self::pact::Pacts;
@@ -137,6 +138,8 @@ pub struct Peer {
     books: Books,
     pacts: Pacts,
     attested: BTreeMap<NodeId, Attestation>,
+
+    logs: Logs,
 }
 
 impl Machine for Peer {
@@ -181,6 +184,7 @@ impl Machine for Peer {
             self.audits.wake_at(),
             self.pacts.wake_at(),
             self.maps_at(),
+            self.logs_at(),
             plans,
         ]
         .into_iter()
@@ -209,6 +213,7 @@ impl Peer {
         self.mend();
         self.audit();
         self.upkeep();
+        self.go_on_logging();
         self.outputs.extend(self.keeper.flush());
     }
 
@@ -232,6 +237,7 @@ impl Peer {
                 self.post_mail(mail);
             }
             Then::Committed(name) => self.committed(name),
+            Then::Logged(sequence) => self.logged(sequence),
         }
     }
 

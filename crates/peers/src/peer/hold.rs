@@ -222,6 +222,9 @@ impl Peer {
         if self.is_leaving() || (offer.amendment.is_none() && self.is_leaving_node(offer.deed.owner)) {
             return Err(No::Leaving);
         }
+        if self.logs.is_forked(offer.deed.owner) {
+            return Err(No::Allowance);
+        }
         self.reserve(offer.shard(), bytes, offer.amendment.is_some())
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn verified<T: Signed>(node: &NodeId, record: &T) -> bool {
     verify(&node.0, &digest(record), &Signature(record.signature()))
 }
 
-fn digest<T: Signed>(record: &T) -> okapi_base::Digest {
+/// What is signed of a record.
+pub(crate) fn digest<T: Signed>(record: &T) -> okapi_base::Digest {
     Hasher::new(T::CONTEXT).add(&record.unsigned()).digest()
 }

@@ -294,7 +294,6 @@ impl Peer {
         self.note_conduct(member, &record);
         self.follow_members();
         self.maps.outdated();
-        self.log_members_changed();
         if merged == Merged::New || record.state != State::Active {
             self.mine.all_dirty();
         }

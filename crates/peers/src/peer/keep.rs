@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 pub(crate) enum Then {
     /// A letter that promises what was kept.
     Send(Mail),
+    /// Entries of one's own log, up to this one, may be told.
+    Logged(u64),
     /// A segment's deed is durable.
     Committed(okapi_base::SegmentName),
 }

@@ -45,6 +45,7 @@ impl Peer {
                 peer.mine.all_dirty();
             }
         }
+        peer.open_logs();
         peer.outputs.extend(peer.keeper.flush());
         Ok(peer)
     }
@@ -53,6 +54,7 @@ impl Peer {
         let node = NodeId(identity.signing.public());
         let group = GroupId([0; 32]);
         let caps = Caps { user: settings.user_half, server: settings.server_half };
+        let ask_head = settings.care.ask_head;
         Self {
             node,
             identity,
@@ -87,22 +89,28 @@ impl Peer {
             books: Books::new(node, group, caps),
             pacts: Pacts::default(),
             attested: BTreeMap::new(),
+            logs: Logs::open(node, Vec::new(), Vec::new(), ask_head, now).expect("no record is a good record"),
         }
     }
 
     fn take_records(&mut self, records: &[(Vec<u8>, Vec<u8>)]) -> Result<(), OpenError> {
         let mut members = Vec::new();
         let mut lines = Vec::new();
+        let (mut own_log, mut other_logs) = (Vec::new(), Vec::new());
         for (key, value) in records {
             let bad = || OpenError::Record { key: key.clone() };
             let (kind, rest) = key.split_first().ok_or_else(bad)?;
             match *kind {
                 kept::kind::MEMBER => members.push(parse_record(value).ok_or_else(bad)?),
                 kept::kind::LEDGER => lines.push((rest, value.as_slice())),
+                kept::kind::AUTHOR => own_log.push((rest, value.as_slice())),
+                kept::kind::WITNESS => other_logs.push((rest, value.as_slice())),
                 _ => self.take_record(*kind, rest, value).ok_or_else(bad)?,
             }
         }
         self.members = MemberList::open(self.group, members);
+        self.logs = Logs::open(self.node, own_log, other_logs, self.settings.care.ask_head, self.now)
+            .map_err(|_| OpenError::Record { key: Vec::from([kept::kind::AUTHOR]) })?;
         let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
         self.books = Books::open(self.node, self.group, self.caps(), lines)
             .map_err(|_| OpenError::Record { key: first })?;

@@ -211,6 +211,7 @@ impl Peer {
     /// A node with a new disk belongs to its old group again.
     pub(super) fn rejoin(&mut self, group: GroupId) {
         self.enter_group(group);
+        self.log_rejoined();
         self.deeds_enter_group();
     }
 

@@ -184,6 +184,7 @@ impl Peer {
         self.mend_back(node);
         self.ask_contract_anew(node);
         self.restore_back(node);
+        self.log_back(node);
     }
 
     fn went_away(&mut self, node: NodeId) {

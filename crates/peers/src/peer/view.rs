@@ -5,7 +5,9 @@ use crate::books::Books;
 use crate::placement::{Map, Place};
 use alloc::vec::Vec;
 use okapi_base::{Digest, GroupId, NodeId, SegmentName, Shape};
-use okapi_timeline::MemberList;
+use okapi_timeline::author::LineView;
+use okapi_timeline::{MemberList, Rosters};
+use okapi_wire::peer::entry::{Entry, ForkProof};
 use okapi_wire::peer::shard::{Deed, ShardId};
 
 /// One segment of the node's own, as it lies.
@@ -27,6 +29,21 @@ pub struct SegmentView<'a> {
     pub busy: bool,
     /// How many more losses it survives; nothing before there is a deed.
     pub survives: Option<usize>,
+}
+
+/// How a node's own log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogView {
+    /// Sequence and hash of the last durable entry; 0 and zeros without one.
+    pub head: (u64, Digest),
+    /// Entries that not all of their witnesses have confirmed.
+    pub unwitnessed: usize,
+    /// Entries that are not written yet, because the end of the log is not known.
+    pub drafts: usize,
+    /// Whether the end of the log is being looked for.
+    pub seeking: bool,
+    /// Whether the log was forked: nothing is written any more.
+    pub forked: bool,
 }
 
 impl Peer {
@@ -108,6 +125,46 @@ impl Peer {
     pub fn is_quiet(&self) -> bool {
         let fetches = self.gathers.values().any(super::gather::Gather::is_busy);
         self.mine.planned.is_empty() && self.mine.dirty.is_empty() && self.ready.is_empty() && !fetches
+    }
+
+    /// Its own log: its end, and what waits for whom.
+    #[must_use]
+    pub fn log(&self) -> LogView {
+        let author = &self.logs.author;
+        LogView {
+            head: author.head(),
+            unwitnessed: author.unwitnessed(),
+            drafts: author.drafts(),
+            seeking: author.is_seeking(),
+            forked: author.is_forked(),
+        }
+    }
+
+    /// The entries of its own log, as far back as they are kept, with who confirmed them.
+    pub fn log_lines(&self) -> impl DoubleEndedIterator<Item = LineView<'_>> {
+        self.logs.author.lines()
+    }
+
+    /// The logs of others that it keeps something of, with the last entry it knows of each.
+    pub fn watched(&self) -> impl Iterator<Item = (NodeId, u64, Digest)> + '_ {
+        let witness = &self.logs.witness;
+        witness.logs().filter_map(|log| witness.head_hash(log).map(|(sequence, hash)| (log, sequence, hash)))
+    }
+
+    /// The entries it keeps as a witness of a log.
+    pub fn watched_entries(&self, log: NodeId) -> impl Iterator<Item = &Entry> {
+        self.logs.witness.entries(log)
+    }
+
+    /// The logs of others that are proven to be forked.
+    pub fn forks(&self) -> impl Iterator<Item = (NodeId, &ForkProof)> {
+        self.logs.witness.forks()
+    }
+
+    /// The member lists of late: with them anyone draws the witnesses of an entry anew.
+    #[must_use]
+    pub const fn rosters(&self) -> &Rosters {
+        &self.logs.rosters
     }
 
     /// Probes that a holder of its shards has answered and failed.

@@ -2,23 +2,40 @@
 //!
 //! `docs/format/timeline.md` describes the same byte by byte.
 
+mod message;
+mod path;
+mod said;
+
+pub use message::{LogMessage, No};
+pub use path::{PATH_BYTES_MAX, Path, STEP_BYTES_MAX, Step};
+pub use said::{Said, kind};
+
 use super::member::Version;
 use super::{SignatureBytes, encoded};
 use crate::body::{BodyError, BodyReader, BodyWriter, Message};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use okapi_base::{Digest, NodeId};
 
 /// Bytes of an entry's body.
 pub const ENTRY_BODY_MAX: usize = 64 << 10;
-/// Headers that show, in one message, that one entry comes before another.
+/// Headers in one path.
 pub const PATH_MAX: usize = 1024;
 /// Entries in one message.
 pub const ENTRIES_MAX: usize = 256;
-/// Bytes of the longest message: an entry with the longest body behind the longest path.
-pub const LOG_MESSAGE_MAX: usize = 1 + 40 + 4 + PATH_MAX * HEADER_BYTES + HEADER_BYTES + 64 + ENTRY_BODY_MAX;
+/// Bytes of the entries in one message: whoever sends more than one keeps to it.
+pub const ENTRIES_BYTES_MAX: usize = 128 << 10;
+/// Confirmations in one message.
+pub const CONFIRMATIONS_MAX: usize = 256;
+/// Bytes of the longest message: as many entries as may be in one, behind the longest path.
+pub const LOG_MESSAGE_MAX: usize = 1 + 40 + PATH_BYTES_MAX + 4 + ENTRIES_BYTES_MAX;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 159;
+/// Bytes of an entry without its body.
+pub const SIGNED_HEADER_BYTES: usize = HEADER_BYTES + 64;
+/// Bytes of a confirmation.
+pub const CONFIRMATION_BYTES: usize = 209;
+
+const _: () = assert!(SIGNED_HEADER_BYTES + ENTRY_BODY_MAX <= ENTRIES_BYTES_MAX, "every entry fits into a message");
 
 const ENTRY_VERSION: u8 = 1;
 const CONFIRMATION_VERSION: u8 = 1;
@@ -186,273 +203,27 @@ impl Message for Confirmation {
     }
 }
 
-/// Proof that the author of a log wrote two entries in one place: two entries it signed, the later of which does not
-/// come after the earlier.
+/// Proof that the author of a log wrote two entries in one place: an entry it signed, and a path from another entry in
+/// the same place to one that it signed as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForkProof {
-    /// The earlier entry, or either of two with the same sequence.
-    pub earlier: SignedHeader,
-    /// The later entry.
-    pub later: SignedHeader,
-    /// The headers through which `later` comes from another entry in the place of `earlier`: in order, without gaps,
-    /// from the sequence of `earlier` to the one before `later`. None if both have the same sequence. At most
-    /// [`PATH_MAX`].
-    pub path: Vec<EntryHeader>,
+    /// One of the two.
+    pub one: SignedHeader,
+    /// From the other, of the same log and sequence, to a signed one: itself, or one that comes after it.
+    pub path: Path,
+    /// The author's signature of the last header's hash.
+    pub signature: SignatureBytes,
 }
 
 impl Message for ForkProof {
     fn encode(&self, body: &mut BodyWriter<'_>) {
-        self.earlier.encode(body);
-        self.later.encode(body);
-        body.list(&self.path);
+        self.one.encode(body);
+        self.path.encode(body);
+        body.bytes(&self.signature);
     }
 
     fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
-        Ok(Self {
-            earlier: SignedHeader::decode(body)?,
-            later: SignedHeader::decode(body)?,
-            path: body.list(PATH_MAX)?,
-        })
-    }
-}
-
-/// Why a witness does not confirm, if not for a fork or a gap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum No {
-    /// It does not know the author as a member, or knows that it parted.
-    NotAMember,
-    /// It does not know the member list under which it was asked.
-    UnknownList,
-    /// It was not drawn for this entry under that list.
-    NotDrawn,
-    /// It keeps as many logs, or has as much to write, as it can.
-    Busy,
-    /// What it was sent makes no sense: a bad signature, a broken path.
-    Bad,
-}
-
-impl No {
-    const ALL: [Self; 5] = [Self::NotAMember, Self::UnknownList, Self::NotDrawn, Self::Busy, Self::Bad];
-
-    const fn code(self) -> u8 {
-        match self {
-            Self::NotAMember => 1,
-            Self::UnknownList => 2,
-            Self::NotDrawn => 3,
-            Self::Busy => 4,
-            Self::Bad => 5,
-        }
-    }
-}
-
-/// What authors, witnesses and those who look for a log say to each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogMessage {
-    /// Author to witness: keep and confirm this entry. `path` connects it with the last entry that the witness told
-    /// it knows: the headers from that one's sequence to the one before this entry; or, if the witness knows a later
-    /// one, the headers from behind this entry to that one. Empty if they are neighbours or nothing was told.
-    Submit {
-        /// The member list under which the witness was drawn.
-        list: Version,
-        /// The headers between.
-        path: Vec<EntryHeader>,
-        /// The entry.
-        entry: Box<Entry>,
-    },
-    /// Author to witness: a piece of a path that is too long for one message, from the last entry the witness told it
-    /// knows to one that is signed.
-    Advance {
-        /// The headers between, from the sequence of the entry the witness knows.
-        path: Vec<EntryHeader>,
-        /// Where the piece ends.
-        end: SignedHeader,
-    },
-    /// Witness to author: kept and confirmed.
-    Confirmed(Confirmation),
-    /// Witness to author: this is the last entry it knows of the log; show how what you sent connects with it.
-    Known {
-        /// Whose log.
-        log: NodeId,
-        /// The entry that was to be confirmed, or the end of the piece of a path.
-        sequence: u64,
-        /// Sequence of the last known entry.
-        known: u64,
-        /// Its hash.
-        hash: Digest,
-    },
-    /// Witness to author: not confirmed.
-    Refused {
-        /// Whose log.
-        log: NodeId,
-        /// Which entry.
-        sequence: u64,
-        /// Why.
-        why: No,
-    },
-    /// Anyone to anyone: the author of a log forked it.
-    Forked(Box<ForkProof>),
-    /// Anyone to a member: which is the last entry of this log you know?
-    AskHead {
-        /// Whose log.
-        log: NodeId,
-        /// Comes back in the answer.
-        nonce: u64,
-    },
-    /// The answer.
-    Head {
-        /// Whose log.
-        log: NodeId,
-        /// That of the question.
-        nonce: u64,
-        /// The last known entry, if any.
-        head: Option<Box<SignedHeader>>,
-    },
-    /// Anyone to a member: which of these entries have you?
-    AskEntries {
-        /// Whose log.
-        log: NodeId,
-        /// Comes back in the answer.
-        nonce: u64,
-        /// From this sequence.
-        from: u64,
-        /// Up to and including this one.
-        to: u64,
-    },
-    /// The answer.
-    Entries {
-        /// Whose log.
-        log: NodeId,
-        /// That of the question.
-        nonce: u64,
-        /// As far as this answer goes: everything the member has from `from` up to and including this is in it.
-        to: u64,
-        /// The entries, in order; at most [`ENTRIES_MAX`].
-        entries: Vec<Entry>,
-    },
-}
-
-impl LogMessage {
-    const fn code(&self) -> u8 {
-        match self {
-            Self::Submit { .. } => 1,
-            Self::Advance { .. } => 2,
-            Self::Confirmed(_) => 3,
-            Self::Known { .. } => 4,
-            Self::Refused { .. } => 5,
-            Self::Forked(_) => 6,
-            Self::AskHead { .. } => 7,
-            Self::Head { .. } => 8,
-            Self::AskEntries { .. } => 9,
-            Self::Entries { .. } => 10,
-        }
-    }
-
-    fn encode_question(&self, body: &mut BodyWriter<'_>) {
-        match self {
-            Self::AskHead { log, nonce } => {
-                body.bytes(&log.0);
-                body.u64(*nonce);
-            }
-            Self::Head { log, nonce, head } => {
-                body.bytes(&log.0);
-                body.u64(*nonce);
-                body.u8(u8::from(head.is_some()));
-                if let Some(head) = head {
-                    head.encode(body);
-                }
-            }
-            Self::AskEntries { log, nonce, from, to } => {
-                body.bytes(&log.0);
-                body.u64(*nonce);
-                body.u64(*from);
-                body.u64(*to);
-            }
-            Self::Entries { log, nonce, to, entries } => {
-                body.bytes(&log.0);
-                body.u64(*nonce);
-                body.u64(*to);
-                body.list(entries);
-            }
-            _ => unreachable!("the others are encoded by `encode`"),
-        }
-    }
-
-    fn decode_question(code: u8, body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
-        let log = NodeId(body.array()?);
-        let nonce = body.u64()?;
-        Ok(match code {
-            7 => Self::AskHead { log, nonce },
-            8 => Self::Head {
-                log,
-                nonce,
-                head: match body.u8()? {
-                    0 => None,
-                    1 => Some(Box::new(SignedHeader::decode(body)?)),
-                    _ => return Err(BodyError::BadValue { field: "head" }),
-                },
-            },
-            9 => Self::AskEntries { log, nonce, from: body.u64()?, to: body.u64()? },
-            _ => Self::Entries { log, nonce, to: body.u64()?, entries: body.list(ENTRIES_MAX)? },
-        })
-    }
-}
-
-impl Message for LogMessage {
-    fn encode(&self, body: &mut BodyWriter<'_>) {
-        body.u8(self.code());
-        match self {
-            Self::Submit { list, path, entry } => {
-                list.encode(body);
-                body.list(path);
-                entry.encode(body);
-            }
-            Self::Advance { path, end } => {
-                body.list(path);
-                end.encode(body);
-            }
-            Self::Confirmed(confirmation) => confirmation.encode(body),
-            Self::Known { log, sequence, known, hash } => {
-                body.bytes(&log.0);
-                body.u64(*sequence);
-                body.u64(*known);
-                body.bytes(&hash.0);
-            }
-            Self::Refused { log, sequence, why } => {
-                body.bytes(&log.0);
-                body.u64(*sequence);
-                body.u8(why.code());
-            }
-            Self::Forked(proof) => proof.encode(body),
-            Self::AskHead { .. } | Self::Head { .. } | Self::AskEntries { .. } | Self::Entries { .. } => {
-                self.encode_question(body);
-            }
-        }
-    }
-
-    fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
-        Ok(match body.u8()? {
-            1 => Self::Submit {
-                list: Version::decode(body)?,
-                path: body.list(PATH_MAX)?,
-                entry: Box::new(Entry::decode(body)?),
-            },
-            2 => Self::Advance { path: body.list(PATH_MAX)?, end: SignedHeader::decode(body)? },
-            3 => Self::Confirmed(Confirmation::decode(body)?),
-            4 => Self::Known {
-                log: NodeId(body.array()?),
-                sequence: body.u64()?,
-                known: body.u64()?,
-                hash: Digest(body.array()?),
-            },
-            5 => {
-                let (log, sequence, why) = (NodeId(body.array()?), body.u64()?, body.u8()?);
-                let why = No::ALL.into_iter().find(|no| no.code() == why);
-                Self::Refused { log, sequence, why: why.ok_or(BodyError::BadValue { field: "why" })? }
-            }
-            6 => Self::Forked(Box::new(ForkProof::decode(body)?)),
-            code @ 7..=10 => Self::decode_question(code, body)?,
-            _ => return Err(BodyError::BadValue { field: "log message" }),
-        })
+        Ok(Self { one: SignedHeader::decode(body)?, path: Path::decode(body)?, signature: body.array()? })
     }
 }
 
