@@ -56,6 +56,9 @@ pub enum Act {
     TellWhenKept(u64),
     /// The author of a log forked it.
     Forked(ForkProof),
+    /// Others know entries of this author's log that it had forgotten: it was set back to a backup, and may have
+    /// forgotten more than its log.
+    Behind,
 }
 
 /// A kept record that cannot be read.

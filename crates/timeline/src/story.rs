@@ -167,6 +167,7 @@ impl Tale {
                 Act::Keep(key, value) => batch.writes.push(((machine, key), value)),
                 Act::SendWhenKept(..) | Act::TellWhenKept(_) => batch.thens.push(act),
                 Act::Send(to, message) => now.push((to, message)),
+                Act::Behind => {}
                 Act::Forked(proof) => {
                     let log = crate::fork::verify(&proof).expect("a machine shows only proofs that hold");
                     self.forked.insert(log);

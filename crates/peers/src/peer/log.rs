@@ -134,6 +134,7 @@ impl Peer {
             }
             Act::TellWhenKept(sequence) => self.keeper.then(Then::Logged(sequence)),
             Act::Forked(proof) => self.found_fork(&proof),
+            Act::Behind => self.restore_what_was_forgotten(),
         }
     }
 

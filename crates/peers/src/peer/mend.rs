@@ -377,8 +377,12 @@ impl Peer {
         if self.check_signer(amendment.mender).is_err() || !self.verified(amendment.mender, amendment) {
             return self.refuse(Refusal::BadSignature);
         }
+        let knows_itself = self.knows_itself();
         let Some(segment) = self.mine.segments.get_mut(&name) else {
-            return self.release_unknown(amendment.holder, name);
+            if knows_itself {
+                self.release_unknown(amendment.holder, name);
+            }
+            return;
         };
         let Some(deed) = &segment.deed else { return };
         let named = deed.slots.get(usize::from(amendment.index)).and_then(|slot| slot.holder);

@@ -129,7 +129,7 @@ impl Peer {
         if more && let Some(last) = lines.last() {
             self.send(from, Body::InventoryAsk(Some(last.segment)));
         }
-        if !self.may_place() {
+        if !self.knows_itself() {
             return;
         }
         let last = if more { lines.last().map(|line| line.segment) } else { None };

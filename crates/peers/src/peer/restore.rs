@@ -71,6 +71,20 @@ impl Peer {
         matches!(self.restore, Restore::No | Restore::Segments(_))
     }
 
+    /// Whether this node knows what it once knew, as far as anybody else remembers: it may tell others to drop what it
+    /// does not know of.
+    pub(super) fn knows_itself(&self) -> bool {
+        self.may_place() && !self.logs.author.is_seeking()
+    }
+
+    /// This node was set back to a backup: the others know of segments that it has forgotten.
+    pub(super) fn restore_what_was_forgotten(&mut self) {
+        if matches!(self.restore, Restore::No | Restore::Segments(_)) {
+            self.restore = Restore::Deeds(Found::default(), Moment(self.now.0 + RESTORE_PATIENCE));
+            self.go_on_restoring();
+        }
+    }
+
     /// Asks again whatever was not answered.
     pub(super) fn go_on_restoring(&mut self) {
         let now = self.now;
@@ -251,7 +265,7 @@ impl Peer {
     /// Takes on one segment by the newest deed under which enough shards are said to be there.
     fn adopt_segment(&mut self, name: SegmentName) {
         if self.mine.segments.get(&name).is_some_and(|segment| segment.live || segment.release.is_some()) {
-            return;
+            return self.adopt_deed(name);
         }
         let Restore::Segments(found) = &self.restore else { return };
         let deeds = &found.deeds[&name];
@@ -273,6 +287,24 @@ impl Peer {
         segment.lost = own.filter(|index| !self.theirs.shards.contains_key(&shard_of(&deed, *index))).collect();
         self.adopt_books(name, &deed);
         self.mine.segments.insert(name, segment);
+        self.keep_segment(name);
+    }
+
+    /// The segment is here; the deed that others have of it may be a newer one than this node remembers.
+    fn adopt_deed(&mut self, name: SegmentName) {
+        let Restore::Segments(found) = &self.restore else { return };
+        let Some(newest) = found.deeds[&name].iter().max_by_key(|deed| deed.revision).cloned() else { return };
+        let segment = self.mine.segments.get_mut(&name).expect("it was just seen");
+        if newest.revision <= segment.revision() {
+            return;
+        }
+        segment.floor = newest.revision;
+        if segment.plan.is_none() && segment.release.is_none() {
+            segment.deed = Some(newest.clone());
+            segment.placed_under = None;
+            self.adopt_books(name, &newest);
+            self.mine.dirty.insert(name);
+        }
         self.keep_segment(name);
     }
 

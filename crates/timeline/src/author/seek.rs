@@ -259,6 +259,7 @@ impl Author {
         }
         self.trim();
         self.acts.push_back(Act::TellWhenKept(self.last_sequence()));
+        self.acts.push_back(Act::Behind);
     }
 
     fn put_before_drafts(&mut self, again: Vec<(u16, Vec<u8>)>) {
