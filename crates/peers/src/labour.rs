@@ -53,7 +53,7 @@ pub fn labour(yard: &mut impl Yard, work: Work) -> Done {
             yard.drop_shard(shard);
             Done::Well
         }
-        Work::Prove { shard, leaves } => prove(yard, shard, &leaves).unwrap_or(Done::Lost),
+        Work::Prove { shard, root, leaves } => prove(yard, shard, root, &leaves).unwrap_or(Done::Lost),
     }
 }
 
@@ -103,8 +103,8 @@ fn restore(yard: &mut impl Yard, name: SegmentName, bytes: u64, shape: Shape, ha
     }
 }
 
-fn prove(yard: &mut impl Yard, shard: ShardId, leaves: &[u32]) -> Option<Done> {
-    let bytes = yard.shard(shard)?;
+fn prove(yard: &mut impl Yard, shard: ShardId, root: Digest, leaves: &[u32]) -> Option<Done> {
+    let bytes = yard.shard(shard).filter(|bytes| hash(bytes) == root)?;
     let proofs = proof::prove_all(&bytes, leaves).ok()?;
     Some(Done::Proofs(Blob::from(join_proofs(&proofs))))
 }

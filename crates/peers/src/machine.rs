@@ -211,10 +211,12 @@ pub enum Work {
         /// Which.
         shard: ShardId,
     },
-    /// Prove that leaves of a shard are there.
+    /// Prove that leaves of a shard are there. The shard is checked against its root first: damage is admitted.
     Prove {
         /// Which shard.
         shard: ShardId,
+        /// Its root.
+        root: Digest,
         /// Which leaves.
         leaves: Vec<u32>,
     },

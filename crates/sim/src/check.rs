@@ -7,6 +7,7 @@ mod loss;
 mod placement;
 mod secrecy;
 mod storm;
+mod timeline;
 mod wholeness;
 
 use crate::story::BEGIN;
@@ -56,6 +57,7 @@ impl Checks {
         held::look(world)?;
         if self.looks % 6 == 0 {
             placement::look(world)?;
+            timeline::look(world)?;
         }
         if self.looks % 24 == 0 {
             secrecy::look(world)?;
@@ -65,12 +67,13 @@ impl Checks {
 
     /// Why not all is well, if it is not.
     pub(crate) fn ill(&self, world: &World) -> Option<String> {
-        wholeness::ill(world).or_else(|| books::ill(world)).or_else(|| self.storm.ill())
+        wholeness::ill(world).or_else(|| timeline::ill(world)).or_else(|| books::ill(world)).or_else(|| self.storm.ill())
     }
 
     /// The look at the end.
     pub(crate) fn last_look(&mut self, world: &mut World) -> Result<(), Breach> {
         placement::look(world)?;
+        timeline::look(world)?;
         secrecy::look(world)?;
         wholeness::last_look(world)
     }

@@ -18,6 +18,8 @@ pub struct World<'a> {
     pub rosters: &'a Rosters,
     /// Whether a node was heard lately.
     pub is_here: &'a dyn Fn(NodeId) -> bool,
+    /// Whether a node is one that will come back: it is here, or away for no longer than is usual for it.
+    pub is_counted_on: &'a dyn Fn(NodeId) -> bool,
     /// Whether witnesses are drawn by an entry's place alone. Only the simulator turns this off, to prove that its
     /// checkers notice.
     pub by_place: bool,

@@ -33,11 +33,9 @@ pub const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
 pub const AWAY: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long a witness may stay silent before the entry is drawn for anew, if the member list has changed since.
 pub const REDRAW_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// After this time an author takes the word of more than half of the others for where its log ends.
-pub const HEAD_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// After this time an author takes the word of all the others but one for where its log ends.
+pub const HEAD_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// After this time it takes that of whoever answered.
-pub const HEAD_PATIENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The last entries of which a witness must have answered before [`HEAD_PATIENCE`] ends the search.
-pub const HEAD_ENTRIES: usize = 16;
+pub const HEAD_PATIENCE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long an author waits for entries it lacks before it goes on behind the last one.
 pub const FETCH_PATIENCE: Duration = Duration::from_secs(10 * 60);

@@ -155,6 +155,7 @@ impl Tale {
             key: &node.key,
             rosters: &node.rosters,
             is_here: &|id| up.contains(&id),
+            is_counted_on: &|_| true,
             by_place: self.by_place,
         };
         let answer = call(&mut node.author, &mut node.witness, &world);

@@ -205,10 +205,9 @@ impl Peer {
         if from != shard.owner {
             return self.refuse(Refusal::NotYours);
         }
-        if self.theirs.shards.contains_key(&shard) {
-            self.work(Job::Prove(from, shard, number), Work::Prove { shard, leaves });
-        } else {
-            self.send(from, Body::Proof(shard, number));
+        match self.theirs.shards.get(&shard).map(|held| held.root) {
+            Some(root) => self.work(Job::Prove(from, shard, number), Work::Prove { shard, root, leaves }),
+            None => drop(self.send(from, Body::Proof(shard, number))),
         }
     }
 

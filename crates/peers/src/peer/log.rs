@@ -105,11 +105,13 @@ impl Peer {
     fn with_logs<R>(&mut self, call: impl FnOnce(&mut Author, &mut Witness, &World<'_>) -> R) -> R {
         let Self { logs, pulses, members, identity, settings, now, .. } = self;
         let is_here = |node| members.is_active(node) && pulses.contact(node) == Contact::Here;
+        let is_counted_on = |node| members.is_active(node) && pulses.contact(node) != Contact::Gone;
         let world = World {
             now: *now,
             key: &identity.signing,
             rosters: &logs.rosters,
             is_here: &is_here,
+            is_counted_on: &is_counted_on,
             by_place: settings.care.draw_by_place,
         };
         let answer = call(&mut logs.author, &mut logs.witness, &world);

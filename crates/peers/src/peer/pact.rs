@@ -305,12 +305,12 @@ impl Peer {
         }
     }
 
-    /// Shows holders the contracts they signed.
+    /// Shows the other side of both contracts of a pair what it signed, as it may have lost its books.
     fn remind(&mut self, node: NodeId) {
-        let lent = self.books.pair(&node).and_then(|pair| pair.lent()).filter(|agreement| agreement.ending.is_none());
-        if let Some(contract) = lent.map(|agreement| agreement.contract) {
-            self.send(node, Body::Agree(contract));
-        }
+        let Some(pair) = self.books.pair(&node) else { return };
+        let both = [pair.lent(), pair.granted()].into_iter().flatten().filter(|agreement| agreement.ending.is_none());
+        let contracts: Vec<Contract> = both.map(|agreement| agreement.contract).collect();
+        contracts.into_iter().for_each(|contract| drop(self.send(node, Body::Agree(contract))));
     }
 
     /// A holder will not sign, or not for so much.

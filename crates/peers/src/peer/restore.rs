@@ -282,12 +282,16 @@ impl Peer {
         segment.floor = floor;
         segment.safe = true;
         segment.deed = Some(deed.clone());
-        // What the old disk held of it is gone with that disk.
-        let own = (0..).zip(&deed.slots).filter(|(_, slot)| slot.holder == Some(self.node)).map(|(index, _)| index);
-        segment.lost = own.filter(|index| !self.theirs.shards.contains_key(&shard_of(&deed, *index))).collect();
+        segment.lost = self.lost_with_own_disk(&deed);
         self.adopt_books(name, &deed);
         self.mine.segments.insert(name, segment);
         self.keep_segment(name);
+    }
+
+    /// What a deed says lies in this node's own half, and does not: it went with the old disk.
+    fn lost_with_own_disk(&self, deed: &Deed) -> BTreeSet<u8> {
+        let own = (0..).zip(&deed.slots).filter(|(_, slot)| slot.holder == Some(self.node)).map(|(index, _)| index);
+        own.filter(|index| !self.theirs.shards.contains_key(&shard_of(deed, *index))).collect()
     }
 
     /// The segment is here; the deed that others have of it may be a newer one than this node remembers.
@@ -299,9 +303,12 @@ impl Peer {
             return;
         }
         segment.floor = newest.revision;
+        let lost = self.lost_with_own_disk(&newest);
+        let segment = self.mine.segments.get_mut(&name).expect("it was just seen");
         if segment.plan.is_none() && segment.release.is_none() {
             segment.deed = Some(newest.clone());
             segment.placed_under = None;
+            segment.lost = lost;
             self.adopt_books(name, &newest);
             self.mine.dirty.insert(name);
         }

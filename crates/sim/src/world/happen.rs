@@ -5,7 +5,9 @@ use crate::check::Breach;
 use crate::dice::Dice;
 use crate::host::Fate;
 use crate::story::{DAY, HOUR};
+use crate::disk::Honesty;
 use okapi_peers::labour::labour;
+use okapi_seal::hash;
 use okapi_peers::placement::Map;
 use okapi_peers::{Done, Input, Order, Work};
 use okapi_wire::peer::letter::Letter;
@@ -122,11 +124,16 @@ impl World {
             return Ok(());
         }
         self.hosts[at].working.remove(&ticket);
-        let silent = self.hosts[at].disk.honesty == crate::disk::Honesty::Silent;
-        if silent && matches!(work, Work::Prove { .. }) {
-            return Ok(());
-        }
+        let honesty = self.hosts[at].disk.honesty;
         let done = match work {
+            Work::Prove { .. } if honesty == Honesty::Silent => return Ok(()),
+            Work::Prove { shard, leaves, .. } if honesty == Honesty::Halves => {
+                // It proves what it has, for what it should have.
+                let disk = &mut self.hosts[at].disk;
+                let root = disk.shards.get(&shard).map_or(okapi_base::Digest([0; 32]), |lying| hash(&lying.bytes));
+                let leaves = leaves.into_iter().map(|_| 0).collect();
+                labour(disk, Work::Prove { shard, root, leaves })
+            }
             Work::Place { places, seed, shape } => {
                 let map = self.maps.entry((shape, seed, places.clone()));
                 Done::Placed(map.or_insert_with(|| Arc::new(Map::new(&places, &seed, shape))).clone())
