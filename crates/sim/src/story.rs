@@ -376,9 +376,13 @@ fn lie(throw: &mut Dice, cast: &mut [Cast], mix: Mix) {
     for _ in 0..mix.liars {
         let at = throw.below(cast.len() as u64) as usize;
         let kind = *throw.pick(&[Honesty::Discards, Honesty::Halves, Honesty::Silent]);
-        if at > 0 && cast.len() >= 5 {
-            cast[at].honesty = kind;
-            cast[at].habit = Habit::Always;
+        // Whoever lies does so with all its machines: members are judged, not nodes.
+        let member = cast[at].member;
+        if member > 0 && cast.len() >= 5 {
+            for one in cast.iter_mut().filter(|one| one.member == member) {
+                one.honesty = kind;
+                one.habit = Habit::Always;
+            }
         }
     }
 }
