@@ -198,7 +198,7 @@ impl Histories {
         let lived = self.nodes.get(node).map_or(0, |spells| spells.watched() / DAY_MS);
         let rate = self.loss_rate().max(1);
         let lost = PRIOR_LOST * 1_000_000_000;
-        lost / (lost / rate + lived)
+        lost / (lost / rate + lived).max(1)
     }
 
     /// How likely `node` is lost for good as of now: parts in a million. 0 while it is live, a million once it is
