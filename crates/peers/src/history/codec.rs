@@ -1,7 +1,7 @@
 //! The durable form of histories.
 
-use super::spells::{LENGTHS, Spells, WEEKS};
 use super::Histories;
+use super::spells::{LENGTHS, Spells, WEEKS};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use okapi_base::NodeId;

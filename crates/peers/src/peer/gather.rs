@@ -106,9 +106,11 @@ impl Peer {
                     && self.is_here(*node)
             };
             // One's own shard first, then the fastest.
-            let best = gather.sources.iter().filter(is_open).min_by_key(|(_, node)| {
-                (*node != self.node, self.latency_of(*node), *node)
-            });
+            let best = gather
+                .sources
+                .iter()
+                .filter(is_open)
+                .min_by_key(|(_, node)| (*node != self.node, self.latency_of(*node), *node));
             let Some(&(index, node)) = best else {
                 let gather = self.gathers.get_mut(&at).expect("it is there");
                 if gather.asked.is_empty() && gather.rest_until.is_none() {

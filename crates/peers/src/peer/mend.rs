@@ -7,7 +7,7 @@ use super::pulse::Contact;
 use super::refusal::Refusal;
 use super::work::Job;
 use super::{Peer, plan::Ask};
-use crate::limits::{HOLDER_PATIENCE, MENDS_MAX, MEND_STAGGER, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{HOLDER_PATIENCE, MEND_STAGGER, MENDS_MAX, RETRY_FIRST, RETRY_MAX};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -127,8 +127,7 @@ impl Peer {
         }
         let Some(foreign) = self.theirs.deeds.get(&at) else { return };
         let Some(deed) = foreign.in_force().cloned() else { return };
-        let good: BTreeSet<(u8, NodeId)> =
-            foreign.holders().filter(|(_, node)| self.is_counted_on(*node)).collect();
+        let good: BTreeSet<(u8, NodeId)> = foreign.holders().filter(|(_, node)| self.is_counted_on(*node)).collect();
         let is_missing = |index: &u8| !good.iter().any(|(held, _)| held == index);
         let missing: Vec<u8> = (0..deed.shape.n() as u8).filter(is_missing).collect();
         let held: BTreeSet<u8> = good.iter().map(|(index, _)| *index).collect();
@@ -190,8 +189,13 @@ impl Peer {
     fn mend_next(&mut self, at: At) {
         let mend = &self.mends.active[&at];
         let (owner, group) = (self.owner_of(at.0), group_of(&at.1));
-        let holders: Vec<NodeId> =
-            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
+        let holders: Vec<NodeId> = self
+            .theirs
+            .deeds
+            .get(&at)
+            .into_iter()
+            .flat_map(|foreign| foreign.holders().map(|(_, node)| node))
+            .collect();
         let Some(map) = self.maps.of(mend.deed.shape) else { return self.want_map(mend.deed.shape) };
         let is_free = |node: &NodeId| {
             *node != self.node && !holders.contains(node) && !mend.tried.contains(node) && self.is_here(*node)
@@ -269,8 +273,13 @@ impl Peer {
         let deed = mend.deed.clone();
         let amendment = self.amendment(&deed, shard.index, from);
         self.learn_amendment(amendment);
-        let holders: BTreeSet<NodeId> =
-            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
+        let holders: BTreeSet<NodeId> = self
+            .theirs
+            .deeds
+            .get(&at)
+            .into_iter()
+            .flat_map(|foreign| foreign.holders().map(|(_, node)| node))
+            .collect();
         let me = self.node;
         for node in holders.into_iter().filter(|node| *node != me) {
             self.send(node, Body::Amended(amendment));

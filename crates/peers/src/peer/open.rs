@@ -11,7 +11,9 @@ use okapi_wire::peer::shard::{AmendedDeed, Deed};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// A record cannot be read.
-    #[error("the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase")]
+    #[error(
+        "the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase"
+    )]
     Record {
         /// Its key.
         key: Vec<u8>,
@@ -103,8 +105,8 @@ impl Peer {
         }
         self.members = MemberList::open(self.group, members);
         let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
-        self.books = Books::open(self.node, self.group, self.caps(), lines)
-            .map_err(|_| OpenError::Record { key: first })?;
+        self.books =
+            Books::open(self.node, self.group, self.caps(), lines).map_err(|_| OpenError::Record { key: first })?;
         let records: Vec<_> = self.members.iter().cloned().collect();
         for record in records {
             self.note_conduct(record.binding.member, &record);
