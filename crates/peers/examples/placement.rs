@@ -8,7 +8,7 @@ use std::time::Instant;
 #[path = "../src/placement/tests/trial.rs"]
 mod trial;
 
-use trial::{Held, Mix, SEED, fill_with_replacements, hash_order, map_order};
+use trial::{Held, Mix, SEED, fill_with_replacements, hash_order, map_order, moved};
 
 fn main() {
     println!("Until the first node is full, and until a segment finds too few nodes with room if full ones are passed");
@@ -38,42 +38,13 @@ fn main() {
         );
     }
     println!("\nShards that move when one node joins or leaves, in times of the least possible.\n");
-    println!("| group | node | joins | leaves |");
+    println!("| group | the smallest | a middle one | the largest |");
     println!("|---|---|---|---|");
     for mix in &mixes {
-        for which in [Which::Smallest, Which::Median, Which::Largest] {
-            let (joins, leaves) = moved(mix, which);
-            println!("| {} | {which:?} | {joins:.2} | {leaves:.2} |", mix.name);
-        }
+        let [small, middle, large] = mix.by_size().map(|at| moved(mix, at));
+        println!("| {} | {small:.2} | {middle:.2} | {large:.2} |", mix.name);
     }
     cost(&mixes[4]);
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Smallest,
-    Median,
-    Largest,
-}
-
-fn moved(mix: &Mix, which: Which) -> (f64, f64) {
-    let mut places = mix.places.clone();
-    places.sort_by_key(|place| place.capacity);
-    let at = match which {
-        Which::Smallest => 0,
-        Which::Median => places.len() / 2,
-        Which::Largest => places.len() - 1,
-    };
-    let one = places.remove(at);
-    let without = Mix { name: "", places: places.clone() };
-    places.push(one);
-    let with = Mix { name: "", places };
-    // The shape stays, and the same owners write before and after.
-    let shape = without.shape();
-    let writers = without.places.len();
-    let before = Held::by_map(&without, &Map::new(&without.places, &SEED, shape), writers);
-    let after = Held::by_map(&with, &Map::new(&with.places, &SEED, shape), writers);
-    (after.movement(&with, &before, &without), before.movement(&without, &after, &with))
 }
 
 fn cost(mix: &Mix) {

@@ -3,6 +3,7 @@
 
 use super::{GROUPS, Map, Place, shape_for};
 use okapi_base::{Digest, MemberId, NodeId, Shape};
+use std::collections::BTreeMap;
 use std::vec::Vec;
 
 /// A group of people and their disks.
@@ -14,8 +15,11 @@ pub(crate) struct Mix {
 impl Mix {
     /// One node for each capacity, each with an owner and at a site of its own.
     pub(crate) fn new(name: &'static str, capacities: &[u64]) -> Self {
-        let place = |(at, &capacity): (usize, &u64)| {
-            Place { node: NodeId(name_of(at)), owner: MemberId(name_of(at)), site: at as u64, capacity }
+        let place = |(at, &capacity): (usize, &u64)| Place {
+            node: NodeId(name_of(at)),
+            owner: MemberId(name_of(at)),
+            site: at as u64,
+            capacity,
         };
         Self { name, places: capacities.iter().enumerate().map(place).collect() }
     }
@@ -47,6 +51,13 @@ impl Mix {
         mix
     }
 
+    /// The smallest, a middle and the largest place, by number.
+    pub(crate) fn by_size(&self) -> [usize; 3] {
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
+        order.sort_by_key(|at| self.places[*at].capacity);
+        [order[0], order[order.len() / 2], order[order.len() - 1]]
+    }
+
     pub(crate) fn shape(&self) -> Shape {
         shape_for(&self.places, &self.places[0].owner)
     }
@@ -58,30 +69,34 @@ impl Mix {
         owners
     }
 
-    /// The most segments that fit: the largest S with sum(min(c, S)) >= n S, whoever writes.
-    pub(crate) fn optimum(&self) -> f64 {
-        self.level(1.0)
-    }
-
-    /// The most that fit if all owners write equally much and nobody holds its own: sum(min(c, S (1 - 1/owners))).
-    pub(crate) fn optimum_with_others(&self) -> f64 {
-        self.level(1.0 - 1.0 / self.owners().len() as f64)
-    }
-
-    fn level(&self, part: f64) -> f64 {
-        let owners = self.owners();
+    /// Room by owner, most first.
+    fn rooms(&self) -> Vec<f64> {
         let of = |owner: &MemberId| {
             self.places.iter().filter(|place| place.owner == *owner).map(|place| place.capacity as f64).sum::<f64>()
         };
-        let rooms: Vec<f64> = owners.iter().map(of).collect();
-        let n = self.shape().n() as f64;
-        let (mut fit, mut too_many) = (0.0, rooms.iter().sum::<f64>());
-        for _ in 0..100 {
-            let middle = (fit + too_many) / 2.0;
-            let held: f64 = rooms.iter().map(|room| room.min(middle * part)).sum();
-            if held >= n * middle { fit = middle } else { too_many = middle }
-        }
-        fit
+        let mut rooms: Vec<f64> = self.owners().iter().map(of).collect();
+        rooms.sort_by(|a, b| b.total_cmp(a));
+        rooms
+    }
+
+    /// The most segments that fit, whoever writes: the largest S with sum(min(c, S)) >= n S.
+    pub(crate) fn optimum(&self) -> f64 {
+        let (rooms, n) = (self.rooms(), self.shape().n() as f64);
+        largest(rooms.iter().sum(), |level| rooms.iter().map(|room| room.min(level)).sum::<f64>() >= n * level)
+    }
+
+    /// The most that fit if all m owners write equally much and nobody holds its own. By the theorem of flows and cuts:
+    /// whatever any set of owners writes must fit with the others, each of which takes one shard of a segment at most;
+    /// of all sets of a owners that with the largest disks is the hardest.
+    pub(crate) fn optimum_with_others(&self) -> f64 {
+        let (rooms, n) = (self.rooms(), self.shape().n() as f64);
+        let fits = |level: f64, writers: usize| {
+            let each = level / rooms.len() as f64;
+            let ceiling = |at: usize| each * (writers - usize::from(at < writers)) as f64;
+            let held: f64 = rooms.iter().enumerate().map(|(at, room)| room.min(ceiling(at))).sum();
+            held >= n * each * writers as f64 * (1.0 - 1e-9)
+        };
+        largest(rooms.iter().sum(), |level| (1..=rooms.len()).all(|writers| fits(level, writers)))
     }
 
     /// For each place the part of all segments of which it should hold a shard.
@@ -98,11 +113,28 @@ impl Mix {
     }
 }
 
+/// The largest level up to `most` that fits.
+fn largest(most: f64, fits: impl Fn(f64) -> bool) -> f64 {
+    let (mut fit, mut too_many) = (0.0, most);
+    for _ in 0..60 {
+        let middle = (fit + too_many) / 2.0;
+        if fits(middle) { fit = middle } else { too_many = middle }
+    }
+    fit
+}
+
 fn name_of(at: usize) -> [u8; 32] {
     let mut name = [0; 32];
     name[..8].copy_from_slice(&(at as u64).to_be_bytes());
     name
 }
+
+fn numbers(mix: &Mix) -> BTreeMap<NodeId, usize> {
+    mix.places.iter().enumerate().map(|(at, place)| (place.node, at)).collect()
+}
+
+/// So many of a group's owners write when movement is looked at.
+const WRITERS: usize = 12;
 
 pub(crate) const SEED: Digest = Digest([1; 32]);
 
@@ -113,10 +145,10 @@ pub(crate) struct Held(pub(crate) Vec<Vec<usize>>);
 impl Held {
     /// By Okapi's map. `writers` are places by number, and hold the same numbers in `mix`.
     pub(crate) fn by_map(mix: &Mix, map: &Map, writers: usize) -> Self {
-        let number = |node: &NodeId| mix.places.iter().position(|place| place.node == *node).unwrap();
+        let number = numbers(mix);
         Self::by(writers, |group, writer| {
             let place = &mix.places[writer];
-            map.holders(group, &place.owner, &place.node).iter().map(number).collect()
+            map.holders(group, &place.owner, &place.node).iter().map(|node| number[node]).collect()
         })
     }
 
@@ -130,7 +162,12 @@ impl Held {
     }
 
     fn by(writers: usize, holders: impl Fn(u16, usize) -> Vec<usize>) -> Self {
-        Self((0..GROUPS).flat_map(|group| (0..writers).map(move |writer| (group, writer))).map(|(g, w)| holders(g, w)).collect())
+        Self(
+            (0..GROUPS)
+                .flat_map(|group| (0..writers).map(move |writer| (group, writer)))
+                .map(|(g, w)| holders(g, w))
+                .collect(),
+        )
     }
 
     /// For each place the part of all segments of which it holds a shard.
@@ -169,6 +206,20 @@ impl Held {
     }
 }
 
+/// What moves when the place of this number joins the others of its group, or leaves them: the same shards there and
+/// back. The shape stays, and the same owners write before and after.
+pub(crate) fn moved(mix: &Mix, at: usize) -> f64 {
+    let mut places = mix.places.clone();
+    let one = places.remove(at);
+    let without = Mix { name: "", places: places.clone() };
+    places.push(one);
+    let with = Mix { name: "", places };
+    let (shape, writers) = (without.shape(), without.places.len().min(WRITERS));
+    let before = Held::by_map(&without, &Map::new(&without.places, &SEED, shape), writers);
+    let after = Held::by_map(&with, &Map::new(&with.places, &SEED, shape), writers);
+    after.movement(&with, &before, &without)
+}
+
 /// The others of a writer in the order of rendezvous hashing, one node an owner.
 fn hashed(mix: &Mix, what: u64, writer: usize) -> Vec<usize> {
     let mut ranked: Vec<(f64, usize)> = mix
@@ -201,13 +252,19 @@ fn uniform(what: u64, whose: u64) -> f64 {
 
 /// How many segments fit, as a part of the optimum, if a node that is full is passed over, until a segment finds fewer
 /// than n nodes with room. Writers take turns; `segments` would fit at best.
-pub(crate) fn fill_with_replacements(mix: &Mix, segments: usize, order: impl Fn(usize, u64, &[usize]) -> Vec<usize>) -> f64 {
+pub(crate) fn fill_with_replacements(
+    mix: &Mix,
+    segments: usize,
+    order: impl Fn(usize, u64, &[usize]) -> Vec<usize>,
+) -> f64 {
     let unit = mix.optimum_with_others() / segments as f64;
     let mut room: Vec<i64> = mix.places.iter().map(|place| (place.capacity as f64 / unit) as i64).collect();
+    let first = |owner: &MemberId| mix.places.iter().position(|place| place.owner == *owner).unwrap();
+    let writers: Vec<usize> = mix.owners().iter().map(first).collect();
     let n = mix.shape().n();
     for written in 0.. {
         let mut taken: Vec<usize> = Vec::new();
-        let writer = written % mix.places.len();
+        let writer = writers[written % writers.len()];
         let what = (uniform(written as u64, 77) * (1_u64 << 50) as f64) as u64;
         // A refused offer goes to the next in order, given those that agreed.
         let mut full: Vec<usize> = Vec::new();
@@ -230,12 +287,13 @@ pub(crate) fn fill_with_replacements(mix: &Mix, segments: usize, order: impl Fn(
 
 /// By the map: first those that should hold it, then replacements.
 pub(crate) fn map_order<'a>(mix: &'a Mix, map: &'a Map) -> impl Fn(usize, u64, &[usize]) -> Vec<usize> + 'a {
-    let number = |node: &NodeId| mix.places.iter().position(|place| place.node == *node).unwrap();
+    let number = numbers(mix);
     move |writer, what, taken| {
         let (place, group) = (&mix.places[writer], (what % u64::from(GROUPS)) as u16);
         let names: Vec<NodeId> = taken.iter().map(|at| mix.places[*at].node).collect();
-        let mut order: Vec<usize> = map.holders(group, &place.owner, &place.node).iter().map(number).collect();
-        order.extend(map.replacement(group, &place.owner, &place.node, &names).map(|node| number(&node)));
+        let mut order: Vec<usize> =
+            map.holders(group, &place.owner, &place.node).iter().map(|node| number[node]).collect();
+        order.extend(map.replacement(group, &place.owner, &place.node, &names).map(|node| number[&node]));
         order
     }
 }
