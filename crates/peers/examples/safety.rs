@@ -10,7 +10,9 @@ const DAY_MS: u64 = 86_400_000;
 const HOME: u64 = PRIOR_LOST * 1_000_000_000 / PRIOR_NODE_DAYS;
 
 fn main() {
-    println!("Days of safety when 30 % of the nodes are lost each year, and a loss is mended a day after it is noticed.\n");
+    println!(
+        "Days of safety when 30 % of the nodes are lost each year, and a loss is mended a day after it is noticed.\n"
+    );
     println!("| shape | noticed after 3 days | 7 days | 21 days |");
     println!("|---|---|---|---|");
     for shape in Shape::ALL {

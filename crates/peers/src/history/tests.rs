@@ -1,6 +1,5 @@
 use super::*;
 use crate::pretend::{Dice, NOON, at, node};
-use okapi_wire::{BodyWriter, Message};
 
 const MINUTE: u64 = 60_000;
 /// A Monday at midnight.
@@ -183,38 +182,81 @@ fn a_longer_silence_is_more_likely_for_good() {
     assert_eq!(histories.lost_ppm(at(last), &node(9)), 1_000_000, "nobody has seen it");
 }
 
-fn encode(histories: &Histories) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    histories.encode(&mut BodyWriter::new(&mut bytes));
-    bytes
+/// The head and the lines, as they are kept.
+fn keep(histories: &mut Histories, now: Moment) -> (Vec<u8>, Vec<(NodeId, Vec<u8>)>) {
+    let head = histories.head(now, true);
+    let lines = histories.nodes().map(|(node, _)| (*node, histories.line(node).unwrap())).collect();
+    (head, lines)
+}
+
+fn read(head: &[u8], lines: &[(NodeId, Vec<u8>)]) -> Result<Histories, okapi_wire::BodyError> {
+    Histories::read(day(0), Some(head), lines.iter().map(|(node, line)| (*node, line.as_slice())))
 }
 
 #[test]
 fn histories_come_back_from_their_bytes_and_damage_never_panics() {
     let mut histories = Histories::new(day(0));
-    live(&mut histories, &[node(1), node(3)], 0..40, |day, hour| days_of_work(day, hour) || day % 9 == 0);
+    live(&mut histories, &[node(1)], 0..40, |day, hour| days_of_work(day, hour) || day % 9 == 0);
     live(&mut histories, &[node(2)], 0..41, always);
-    histories.count_lost(&node(3));
-    let bytes = encode(&histories);
-    assert_eq!(Histories::parse(&bytes).as_ref(), Ok(&histories));
-    (0..bytes.len()).for_each(|cut| assert!(Histories::parse(&bytes[..cut]).is_err(), "cut at {cut}"));
+    histories.count_lost(&node(1));
+    let (head, lines) = keep(&mut histories, day(41));
+    assert_eq!(read(&head, &lines).as_ref(), Ok(&histories));
+    assert_eq!(Histories::read(day(3), None, []), Ok(Histories::new(day(3))));
+    (0..head.len()).for_each(|cut| assert!(read(&head[..cut], &lines).is_err(), "cut at {cut}"));
+    let whole = lines[0].1.clone();
+    let damaged_line = |line: Vec<u8>| read(&head, &[(node(1), line)]);
+    (0..whole.len()).for_each(|cut| assert!(damaged_line(whole[..cut].to_vec()).is_err(), "cut at {cut}"));
     let mut dice = Dice(1);
-    let mut read = 0;
+    let mut taken = 0;
     for round in 0..4000 {
-        let mut damaged = bytes.clone();
-        let place = if round < bytes.len() { round } else { dice.below(bytes.len() as u64) as usize };
-        damaged[place] = dice.throw() as u8;
-        if let Ok(mut other) = Histories::parse(&damaged) {
-            read += 1;
-            assert_eq!(encode(&other), damaged, "byte {place}");
-            for number in 1..4 {
-                let _ = (other.presence(day(50), &node(number)), other.lost_ppm(day(50), &node(number)));
-                other.heard(day(50), node(number));
-                let _ = (other.grace(&node(number)), other.loss_rate_of(&node(number)));
-            }
+        let (mut head, mut line) = (head.clone(), whole.clone());
+        if round % 8 == 0 {
+            head[dice.below(29) as usize] = dice.throw() as u8;
+        }
+        let place = dice.below(whole.len() as u64) as usize;
+        line[place] = dice.throw() as u8;
+        if let Ok(mut other) = read(&head, &[(node(1), line.clone())]) {
+            taken += 1;
+            assert_eq!(other.line(&node(1)), Some(line), "byte {place}");
+            let _ = (other.presence(day(50), &node(1)), other.lost_ppm(day(50), &node(1)));
+            other.resume(day(50));
+            other.heard(day(50), node(1));
+            let _ = (other.grace(&node(1)), other.loss_rate_of(&node(1)));
         }
     }
-    assert!(read > 100, "some damage cannot be told from truth");
+    assert!(taken > 100, "some damage cannot be told from truth");
+}
+
+#[test]
+fn what_was_silent_before_a_restart_is_still_silent_and_nobody_else() {
+    let mut histories = Histories::new(day(0));
+    live(&mut histories, &[node(1)], 0..30, always);
+    for number in 30..32 {
+        live(&mut histories, &[node(2)], number..number + 1, always);
+    }
+    // Lines are kept on day 32, and the head once more a day later; the node was down for ten days.
+    let (_, lines) = keep(&mut histories, day(32));
+    live(&mut histories, &[node(2)], 32..33, always);
+    let head = histories.head(day(33), false);
+    let mut again = read(&head, &lines).unwrap();
+    again.resume(day(43));
+    assert_eq!(again.presence(day(43), &node(2)), Some(Presence::Live));
+    let Some(Presence::Missing { ms }) = again.presence(day(43), &node(1)) else { panic!("it has been silent") };
+    assert_eq!(ms / HOUR_MS, 72, "for the three days that this node has listened");
+    again.heard(day(43), node(1));
+    assert_eq!(again.presence(day(43), &node(1)), Some(Presence::Live));
+}
+
+#[test]
+fn where_each_is_heard_less_often_a_gap_is_no_absence() {
+    let mut histories = Histories::new(day(0));
+    histories.expect(3 * HOUR_MS);
+    for hour in 0..40 * 24 {
+        histories.heard(at(MONDAY + hour * HOUR_MS), node(1));
+    }
+    assert_eq!(histories.of(&node(1)).unwrap().availability_ppm(), 1_000_000);
+    let last = MONDAY + (40 * 24 - 1) * HOUR_MS;
+    assert_eq!(histories.presence(at(last + 3 * HOUR_MS - 1), &node(1)), Some(Presence::Live));
 }
 
 #[test]
@@ -222,12 +264,14 @@ fn golden_bytes() {
     let mut histories = Histories::new(at(MONDAY));
     histories.heard(at(MONDAY), node(7));
     histories.heard(at(MONDAY + 2 * HOUR_MS), node(7));
-    let mut golden = Vec::new();
-    golden.push(1);
-    golden.extend_from_slice(&(MONDAY + 2 * HOUR_MS).to_le_bytes());
-    golden.extend_from_slice(&(2 * HOUR_MS).to_le_bytes());
-    golden.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
-    golden.extend_from_slice(&[7; 32]);
+    let (head, lines) = keep(&mut histories, at(MONDAY + 3 * HOUR_MS));
+    let mut golden = Vec::from([1]);
+    for value in [MONDAY + 2 * HOUR_MS, MONDAY + 3 * HOUR_MS, 2 * HOUR_MS] {
+        golden.extend_from_slice(&value.to_le_bytes());
+    }
+    golden.extend_from_slice(&[0; 4]);
+    assert_eq!(head, golden);
+    let mut golden = Vec::from([1]);
     for value in [MONDAY, MONDAY + 2 * HOUR_MS, 0, 0, 2 * HOUR_MS] {
         golden.extend_from_slice(&value.to_le_bytes());
     }
@@ -240,5 +284,5 @@ fn golden_bytes() {
         golden.extend_from_slice(if length == 1 { &[1, 0] } else { &[0, 0] });
     }
     golden.push(0);
-    assert_eq!(encode(&histories), golden);
+    assert_eq!(lines, [(node(7), golden)]);
 }
