@@ -176,14 +176,16 @@ impl Peer {
     /// A proof came.
     pub(super) fn proof_came(&mut self, from: NodeId, shard: ShardId, number: u64, bytes: &Blob) {
         let Some(audited) = self.audits.holders.get_mut(&from) else { return self.refuse(Refusal::Unasked) };
-        let Audit::Asked(challenge, _) = &audited.audit else { return self.refuse(Refusal::Unasked) };
+        let Audit::Asked(challenge, until) = &audited.audit else { return self.refuse(Refusal::Unasked) };
         if challenge.number != number || challenge.shard != shard {
             return self.refuse(Refusal::Unasked);
         }
         audited.unanswered = 0;
+        let asked_at = Moment(until.0.saturating_sub(AUDIT_PATIENCE));
         if proves(challenge, bytes) {
             audited.answered += 1;
             audited.audit = Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
+            self.measured(from, bytes.len(), asked_at);
             self.attest(from);
         } else if self.shards_at(from).iter().any(|(held, ..)| *held == shard) {
             self.failed_audit(from, shard);

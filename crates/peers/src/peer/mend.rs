@@ -128,7 +128,9 @@ impl Peer {
         let Some(foreign) = self.theirs.deeds.get(&at) else { return };
         let Some(deed) = foreign.in_force().cloned() else { return };
         let good: BTreeSet<(u8, NodeId)> = foreign.holders().filter(|(_, node)| self.is_counted_on(*node)).collect();
-        let is_missing = |index: &u8| !good.iter().any(|(held, _)| held == index);
+        let danger = self.is_foreign_in_danger(foreign);
+        let is_there = |node: &NodeId| !danger || self.is_here(*node);
+        let is_missing = |index: &u8| !good.iter().any(|(held, node)| held == index && is_there(node));
         let missing: Vec<u8> = (0..deed.shape.n() as u8).filter(is_missing).collect();
         let held: BTreeSet<u8> = good.iter().map(|(index, _)| *index).collect();
         if missing.is_empty() || held.len() < deed.shape.k() || self.mend_rank(at).is_none() {
@@ -204,7 +206,7 @@ impl Peer {
         let next = || map.replacement(group, &owner, &at.0, &holders).find(|node| is_free(node));
         let node = if mend.missing.is_empty() { None } else { desired.or_else(next) };
         let Some(node) = node else { return self.mended(at) };
-        let ask = Ask { node, old: None, since: self.now, next: self.now, tries: 0 };
+        let ask = Ask { node, old: None, since: self.now, next: self.now, tries: 0, sent: None };
         self.mend_ask(at, ask);
     }
 
@@ -254,6 +256,7 @@ impl Peer {
         mend.sent += bytes.len() as u64;
         if let Stage::Placing(Some(ask)) = &mut mend.stage {
             ask.since = now;
+            ask.sent = ask.sent.or(Some(now));
             ask.next = Moment(now.0 + RETRY_MAX / 2);
         }
         self.send_with(from, Body::Place(shard), bytes);
@@ -267,10 +270,13 @@ impl Peer {
             return self.refuse(Refusal::BadSignature);
         }
         mend.missing.remove(0);
-        mend.shards.remove(&shard.index);
+        let bytes = mend.shards.remove(&shard.index).map_or(0, |bytes| bytes.len());
         mend.placed += 1;
-        mend.stage = Stage::Placing(None);
+        let stage = core::mem::replace(&mut mend.stage, Stage::Placing(None));
         let deed = mend.deed.clone();
+        if let Stage::Placing(Some(Ask { sent: Some(sent), .. })) = stage {
+            self.measured(from, bytes, sent);
+        }
         let amendment = self.amendment(&deed, shard.index, from);
         self.learn_amendment(amendment);
         let holders: BTreeSet<NodeId> = self

@@ -4,6 +4,8 @@ use super::join::{parse_record, parse_ticket};
 use super::segment::Telling;
 use super::*;
 use crate::books::Caps;
+use crate::history::GRACE_DEFAULT_MS;
+use crate::limits::MENDING;
 use okapi_wire::Message;
 use okapi_wire::peer::shard::{AmendedDeed, Deed};
 
@@ -74,6 +76,10 @@ impl Peer {
             last_serial: 0,
             part: Part::Staying,
             pulses: Pulses::default(),
+            histories: Histories::new(now),
+            listening_kept: now,
+            speeds: Speeds::new(),
+            pace: Pace { notice_ms: GRACE_DEFAULT_MS, repair_ms: MENDING.as_millis() as u64 },
             mine: Mine::default(),
             ready: BTreeSet::new(),
             resting: BTreeSet::new(),
@@ -94,12 +100,14 @@ impl Peer {
     fn take_records(&mut self, records: &[(Vec<u8>, Vec<u8>)]) -> Result<(), OpenError> {
         let mut members = Vec::new();
         let mut lines = Vec::new();
+        let mut seen = Vec::new();
         for (key, value) in records {
             let bad = || OpenError::Record { key: key.clone() };
             let (kind, rest) = key.split_first().ok_or_else(bad)?;
             match *kind {
                 kept::kind::MEMBER => members.push(parse_record(value).ok_or_else(bad)?),
                 kept::kind::LEDGER => lines.push((rest, value.as_slice())),
+                kept::kind::HISTORY => seen.push((key, value.as_slice())),
                 _ => self.take_record(*kind, rest, value).ok_or_else(bad)?,
             }
         }
@@ -107,6 +115,7 @@ impl Peer {
         let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
         self.books =
             Books::open(self.node, self.group, self.caps(), lines).map_err(|_| OpenError::Record { key: first })?;
+        self.take_histories(&seen)?;
         let records: Vec<_> = self.members.iter().cloned().collect();
         for record in records {
             self.note_conduct(record.binding.member, &record);
@@ -115,6 +124,24 @@ impl Peer {
             self.part = Part::Draining;
             self.books.set_draining(true);
         }
+        Ok(())
+    }
+
+    /// What was seen of others before this node went down.
+    fn take_histories(&mut self, seen: &[(&Vec<u8>, &[u8])]) -> Result<(), OpenError> {
+        let mut head = None;
+        let mut lines = Vec::new();
+        for (key, value) in seen {
+            match <[u8; 32]>::try_from(&key[1..]) {
+                Ok(node) => lines.push((NodeId(node), *value)),
+                Err(_) if key.len() == 1 => head = Some(*value),
+                Err(_) => return Err(OpenError::Record { key: (*key).clone() }),
+            }
+        }
+        let read = Histories::read(self.now, head, lines);
+        self.histories = read.map_err(|_| OpenError::Record { key: Vec::from([kept::kind::HISTORY]) })?;
+        self.histories.resume(self.now);
+        self.pace = self.present_pace();
         Ok(())
     }
 

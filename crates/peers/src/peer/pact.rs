@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::{Peer, kept};
 use crate::books::{Basis, Books, Caps, Entered, Piece, PlacedState, Refused};
 use crate::contract::{self, may_grant, next_terms};
-use crate::ledger::{Account, Attested, Conduct, Pledge, accounts};
+use crate::ledger::{Account, Attested, Conduct, Pledge, Standing, accounts};
 use crate::limits::{CONTRACT_PART, DECLINED_REST, RETRY_FIRST, RETRY_MAX, UPKEEP_EVERY};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -407,16 +407,17 @@ impl Peer {
         accounts[&member].clone()
     }
 
-    fn accounts(&self) -> BTreeMap<MemberId, Account> {
+    /// How a member has behaved, by what others attest of it.
+    pub(super) fn standing_of(&self, member: &MemberId) -> Standing {
+        self.pacts.conducts.get(member).map_or(Standing::NEW, |conduct| conduct.standing(self.now))
+    }
+
+    pub(super) fn accounts(&self) -> BTreeMap<MemberId, Account> {
         let mut pledges: BTreeMap<MemberId, Pledge> = BTreeMap::new();
         let mut attested = Vec::new();
         for record in self.members.active() {
             let member = record.binding.member;
-            let standing = self
-                .pacts
-                .conducts
-                .get(&member)
-                .map_or(crate::ledger::Standing::NEW, |conduct| conduct.standing(self.now));
+            let standing = self.standing_of(&member);
             let pledge = pledges.entry(member).or_insert(Pledge { member, promise: 0, standing });
             pledge.promise = pledge.promise.saturating_add(record.promise);
             attested.extend(record.attestations.iter().map(|word| Attested {
@@ -478,6 +479,7 @@ impl Peer {
             }
         }
         self.keep_histories();
+        self.look_at_absent();
         self.revise_if_proven();
     }
 

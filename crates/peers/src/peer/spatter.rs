@@ -119,7 +119,7 @@ impl Peer {
         let Some(node) = mended.or_else(wished).or_else(next) else {
             return self.set_step(name, index, Step::Nobody(old));
         };
-        let ask = Ask { node, old, since: self.now, next: self.now, tries: 0 };
+        let ask = Ask { node, old, since: self.now, next: self.now, tries: 0, sent: None };
         self.set_step(name, index, Step::Asking(ask));
         self.ask_again(name, index, ask);
     }
@@ -189,6 +189,7 @@ impl Peer {
         if let Step::Asking(ask) = &mut plan.steps[usize::from(shard.index)] {
             // It is being sent: patience begins anew.
             ask.since = now;
+            ask.sent = ask.sent.or(Some(now));
             ask.next = Moment(now.0 + RETRY_MAX / 2);
         }
         self.send_with(from, Body::Place(shard), bytes);
@@ -202,11 +203,14 @@ impl Peer {
         }
         let Some(plan) = self.mine_planned(shard) else { return self.mend_receipted(from, receipt) };
         let root = plan.draft.as_ref().map(|draft| draft.slots[usize::from(shard.index)].root);
-        let asked = matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == from);
-        if !asked || root != Some(receipt.root) {
+        let Step::Asking(ask) = plan.steps[usize::from(shard.index)] else { return self.refuse(Refusal::Unasked) };
+        if ask.node != from || root != Some(receipt.root) {
             return self.refuse(Refusal::Unasked);
         }
         let bytes = plan.shards.get(&shard.index).map_or(0, |bytes| bytes.len() as u64);
+        if let Some(sent) = ask.sent {
+            self.measured(from, bytes as usize, sent);
+        }
         self.placed_at(from, shard, bytes);
         self.audit_from_now(from);
         self.set_step(shard.segment, shard.index, Step::Done(from));
