@@ -3,7 +3,7 @@
 use super::Peer;
 use super::refusal::Refusal;
 use super::work::Job;
-use crate::limits::{ATTEST_EVERY, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_UNANSWERED};
+use crate::limits::{AUDITS_UNANSWERED, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, ATTEST_EVERY};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::stamp::stamp;
 use alloc::collections::BTreeMap;
@@ -77,9 +77,7 @@ impl Peer {
         if !self.audits.holders.contains_key(&holder) {
             let first = self.now.0 + core::time::Duration::from_secs(self.dice.below(every));
             let audit = Audit::Due(Moment(first));
-            self.audits
-                .holders
-                .insert(holder, Audited { audit, answered: 0, failed: 0, unanswered: 0, attested: None });
+            self.audits.holders.insert(holder, Audited { audit, answered: 0, failed: 0, unanswered: 0, attested: None });
         }
     }
 
@@ -191,8 +189,7 @@ impl Peer {
             self.failed_audit(from, shard);
         } else {
             // It was released meanwhile.
-            self.audits.holders.get_mut(&from).expect("it is audited").audit =
-                Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
+            self.audits.holders.get_mut(&from).expect("it is audited").audit = Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
         }
     }
 
@@ -228,7 +225,8 @@ impl Peer {
         }
         audited.attested = Some((now, bytes));
         let probes = (audited.answered, audited.failed);
-        let attestation = members::attest(&self.identity.signing, &self.group, holder, bytes, probes, stamp(now));
+        let attestation =
+            members::attest(&self.identity.signing, &self.group, holder, bytes, probes, stamp(now));
         self.send(holder, Body::Attest(attestation));
     }
 
@@ -241,7 +239,10 @@ impl Peer {
         if self.attested.get(&from).is_some_and(|known| known.stamp >= attestation.stamp) {
             return self.refuse(Refusal::Outdated);
         }
-        self.keeper.put(super::kept::node_key(super::kept::kind::ATTESTED, from), super::kept::encode(&attestation));
+        self.keeper.put(
+            super::kept::node_key(super::kept::kind::ATTESTED, from),
+            super::kept::encode(&attestation),
+        );
         self.attested.insert(from, attestation);
         self.revise_if_proven();
     }

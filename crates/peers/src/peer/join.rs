@@ -235,8 +235,7 @@ impl Peer {
         for record in &records {
             let _ = list.merge(self.now, record.clone());
         }
-        let pledge =
-            members::pledge(&self.identity.signing, self.binding(asking.group), self.identity.member_signature);
+        let pledge = members::pledge(&self.identity.signing, self.binding(asking.group), self.identity.member_signature);
         let own = members::join(&self.identity.signing, &pledge, vouch, self.standing(), self.stamp());
         if let Err(why) = list.merge(self.now, own.clone()) {
             // The list is not whole yet, or the vouch is not good: it is asked for again.
@@ -390,7 +389,10 @@ impl Nothing for Summary {
 pub(super) fn parse_ticket(value: &[u8]) -> Option<Ticket> {
     let (expires, used_by) = value.split_first_chunk::<8>()?;
     let used_by = <[u8; 32]>::try_from(used_by).ok()?;
-    Some(Ticket { expires: u64::from_le_bytes(*expires), used_by: (used_by != [0; 32]).then_some(NodeId(used_by)) })
+    Some(Ticket {
+        expires: u64::from_le_bytes(*expires),
+        used_by: (used_by != [0; 32]).then_some(NodeId(used_by)),
+    })
 }
 
 pub(super) fn parse_record(value: &[u8]) -> Option<MemberRecord> {

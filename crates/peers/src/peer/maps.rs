@@ -66,7 +66,8 @@ impl Peer {
 
     /// The widest shape for this node's segments: by the owners there are, those that are gone left out.
     pub(super) fn target_shape(&self) -> Shape {
-        let places: Vec<Place> = self.places().into_iter().filter(|place| self.is_counted_on(place.node)).collect();
+        let places: Vec<Place> =
+            self.places().into_iter().filter(|place| self.is_counted_on(place.node)).collect();
         shape_for(&places, &self.identity.member)
     }
 

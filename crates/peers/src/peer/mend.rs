@@ -7,7 +7,7 @@ use super::pulse::Contact;
 use super::refusal::Refusal;
 use super::work::Job;
 use super::{Peer, plan::Ask};
-use crate::limits::{HOLDER_PATIENCE, MEND_STAGGER, MENDS_MAX, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{HOLDER_PATIENCE, MENDS_MAX, MEND_STAGGER, RETRY_FIRST, RETRY_MAX};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -191,13 +191,8 @@ impl Peer {
     fn mend_next(&mut self, at: At) {
         let mend = &self.mends.active[&at];
         let (owner, group) = (self.owner_of(at.0), group_of(&at.1));
-        let holders: Vec<NodeId> = self
-            .theirs
-            .deeds
-            .get(&at)
-            .into_iter()
-            .flat_map(|foreign| foreign.holders().map(|(_, node)| node))
-            .collect();
+        let holders: Vec<NodeId> =
+            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
         let Some(map) = self.maps.of(mend.deed.shape) else { return self.want_map(mend.deed.shape) };
         let is_free = |node: &NodeId| {
             *node != self.node && !holders.contains(node) && !mend.tried.contains(node) && self.is_here(*node)
@@ -279,13 +274,8 @@ impl Peer {
         }
         let amendment = self.amendment(&deed, shard.index, from);
         self.learn_amendment(amendment);
-        let holders: BTreeSet<NodeId> = self
-            .theirs
-            .deeds
-            .get(&at)
-            .into_iter()
-            .flat_map(|foreign| foreign.holders().map(|(_, node)| node))
-            .collect();
+        let holders: BTreeSet<NodeId> =
+            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
         let me = self.node;
         for node in holders.into_iter().filter(|node| *node != me) {
             self.send(node, Body::Amended(amendment));

@@ -13,9 +13,7 @@ use okapi_wire::peer::shard::{AmendedDeed, Deed};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// A record cannot be read.
-    #[error(
-        "the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase"
-    )]
+    #[error("the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase")]
     Record {
         /// Its key.
         key: Vec<u8>,

@@ -74,8 +74,7 @@ impl Peer {
         }
         let held: Vec<(ShardId, u64)> = self.theirs.shards.iter().map(|(shard, held)| (*shard, held.bytes)).collect();
         for (shard, bytes) in held {
-            let reserved =
-                self.books.reserve(self.now, shard.owner, piece(shard), bytes, Basis::Mend { most: u64::MAX });
+            let reserved = self.books.reserve(self.now, shard.owner, piece(shard), bytes, Basis::Mend { most: u64::MAX });
             self.enter(reserved);
             let stored = self.books.store(self.now, shard.owner, piece(shard));
             self.enter(stored);
@@ -162,9 +161,11 @@ impl Peer {
         let Some(pair) = self.books.pair(&node) else { return Vec::new() };
         let shapes = [Shape::OneOfThree, Shape::TwoOfSix, Shape::FourOfTwelve, Shape::EightOfTwentyFour];
         let all = shapes.into_iter().flat_map(|shape| (0..shape.n() as u8).map(move |index| (shape, index)));
-        all.filter(|(shape, index)| pair.placed_piece(&Piece { segment: name, shape: *shape, index: *index }).is_some())
-            .map(|(shape, index)| ShardId { owner: self.node, segment: name, k: shape.k() as u8, index })
-            .collect()
+        all.filter(|(shape, index)| {
+            pair.placed_piece(&Piece { segment: name, shape: *shape, index: *index }).is_some()
+        })
+        .map(|(shape, index)| ShardId { owner: self.node, segment: name, k: shape.k() as u8, index })
+        .collect()
     }
 
     /// A node knows the newest deed: what was released there is gone.
@@ -264,8 +265,12 @@ impl Peer {
         }
         self.pacts.declined.insert(from, Moment(self.now.0 + DECLINED_REST));
         for (name, index) in self.asks_at(from) {
-            let shard =
-                self.plan(name).map(|plan| ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index });
+            let shard = self.plan(name).map(|plan| ShardId {
+                owner: self.node,
+                segment: name,
+                k: plan.shape.k() as u8,
+                index,
+            });
             if let Some(shard) = shard {
                 self.refused(from, shard, No::Allowance);
             }
@@ -301,7 +306,11 @@ impl Peer {
 
     /// Reserves room for a shard that is offered.
     pub(super) fn reserve(&mut self, shard: ShardId, bytes: u64, by_mender: bool) -> Result<(), No> {
-        let basis = if by_mender { Basis::Mend { most: self.allowance_of(shard.owner) } } else { Basis::Contract };
+        let basis = if by_mender {
+            Basis::Mend { most: self.allowance_of(shard.owner) }
+        } else {
+            Basis::Contract
+        };
         let entered = self.books.reserve(self.now, shard.owner, piece(shard), bytes, basis);
         let no = match &entered {
             Ok(_) => None,
@@ -486,7 +495,8 @@ impl Peer {
     /// Says that a segment which one does not know is not needed.
     pub(super) fn release_unknown(&mut self, holder: NodeId, name: SegmentName) {
         let stamp = stamp(self.now);
-        let mut release = Release { group: self.group, owner: self.node, segment: name, stamp, signature: [0; 64] };
+        let mut release =
+            Release { group: self.group, owner: self.node, segment: name, stamp, signature: [0; 64] };
         release.signature = self.identity.sign(&release);
         self.send(holder, Body::Release(release));
     }

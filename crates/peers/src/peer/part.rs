@@ -1,8 +1,8 @@
 //! Part: a node that leaves first gives away what it holds for others, then says so for good.
 
-use super::Peer;
 use super::plan::{Need, Why};
 use super::review::View;
+use super::Peer;
 use crate::machine::Event;
 use alloc::vec::Vec;
 use okapi_base::{NodeId, SegmentName};

@@ -129,13 +129,7 @@ impl Peer {
     pub(super) fn ping_for(&self, node: NodeId) -> Ping {
         let version = self.members.version();
         let (head_sequence, head) = self.own_head();
-        Ping {
-            list_number: version.number,
-            list_digest: version.digest,
-            head_sequence,
-            head,
-            balance: self.balance(node),
-        }
+        Ping { list_number: version.number, list_digest: version.digest, head_sequence, head, balance: self.balance(node) }
     }
 
     /// Something was heard of a node.

@@ -219,8 +219,7 @@ impl Peer {
 
     /// One's own half has the shard.
     pub(super) fn placed_own(&mut self, shard: ShardId) {
-        let asked =
-            |plan: &Plan| matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == shard.owner);
+        let asked = |plan: &Plan| matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == shard.owner);
         if self.mine_planned(shard).is_some_and(asked) {
             self.set_step(shard.segment, shard.index, Step::Done(self.node));
             self.pump(shard.segment);
@@ -232,7 +231,9 @@ impl Peer {
         if self.mine_planned(shard).is_none() {
             return self.not_held(from, shard, why);
         }
-        let Some(Step::Asking(ask)) = self.plan(shard.segment).map(|plan| plan.steps[usize::from(shard.index)]) else {
+        let Some(Step::Asking(ask)) =
+            self.plan(shard.segment).map(|plan| plan.steps[usize::from(shard.index)])
+        else {
             return;
         };
         if ask.node != from {
@@ -243,8 +244,7 @@ impl Peer {
             No::Busy => {}
             No::NoContract => {
                 // Its books say otherwise than ours: a contract of the next revision settles it.
-                let bytes =
-                    self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
+                let bytes = self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
                 self.struck(from, shard);
                 self.ask_contract(from, bytes as u64);
             }
@@ -258,10 +258,8 @@ impl Peer {
     /// The plan of one's own segment to which a shard belongs.
     fn mine_planned(&self, shard: ShardId) -> Option<&Plan> {
         let plan = self.plan(shard.segment)?;
-        (shard.owner == self.node
-            && usize::from(shard.k) == plan.shape.k()
-            && usize::from(shard.index) < plan.steps.len())
-        .then_some(plan)
+        (shard.owner == self.node && usize::from(shard.k) == plan.shape.k() && usize::from(shard.index) < plan.steps.len())
+            .then_some(plan)
     }
 
     /// Every index is settled: signs the deed, if that is no step back.
@@ -295,12 +293,8 @@ impl Peer {
         let before = segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder);
         let after = deed.slots.iter().filter_map(|slot| slot.holder);
         let mended = segment.mended.values().copied();
-        let concerned: Vec<NodeId> = before
-            .chain(after)
-            .chain(mended)
-            .chain(plan.tried.iter().copied())
-            .filter(|node| *node != self.node)
-            .collect();
+        let concerned: Vec<NodeId> =
+            before.chain(after).chain(mended).chain(plan.tried.iter().copied()).filter(|node| *node != self.node).collect();
         segment.untold.extend(concerned.iter().map(|node| (*node, told)));
         for (index, step) in (0..).zip(&plan.steps) {
             if matches!(step, Step::Done(_)) {
