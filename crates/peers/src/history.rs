@@ -14,7 +14,8 @@ mod spells;
 
 pub use spells::{LENGTHS, Spells, WEEKS};
 
-/// Silence up to this is no absence, in milliseconds: 20 minutes. A node is expected to be heard more often.
+/// Silence up to this is no absence, in milliseconds: 20 minutes. In a large group, where each is heard less often, it
+/// is more ([`Histories::expect`]).
 pub const UP_GAP_MS: u64 = 20 * 60_000;
 /// The least grace, in milliseconds: three days. A weekend from Friday noon to Monday noon fits, anybody's.
 pub const GRACE_MIN_MS: u64 = 3 * DAY_MS;
@@ -65,8 +66,12 @@ pub enum Presence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histories {
     nodes: BTreeMap<NodeId, Spells>,
+    /// Silence up to this is no absence, in milliseconds.
+    gap_ms: u64,
     /// When anybody was last heard.
     last_any: u64,
+    /// When all nodes' lines were last kept.
+    kept: u64,
     /// Nodes lost for good, and the time over which nodes were seen to live, in milliseconds.
     lost: u64,
     lived_ms: u64,
@@ -77,7 +82,12 @@ impl Histories {
     #[must_use]
     pub const fn new(now: Moment) -> Self {
         let last_any = now.0.as_millis() as u64;
-        Self { nodes: BTreeMap::new(), last_any, lost: 0, lived_ms: 0 }
+        Self { nodes: BTreeMap::new(), gap_ms: UP_GAP_MS, last_any, kept: last_any, lost: 0, lived_ms: 0 }
+    }
+
+    /// A node that is there is heard at least once in `gap_ms` milliseconds; never less than [`UP_GAP_MS`].
+    pub fn expect(&mut self, gap_ms: u64) {
+        self.gap_ms = gap_ms.max(UP_GAP_MS);
     }
 
     /// Begins to watch `node`, which counts as heard at `now`. Nothing happens if it is watched already.
@@ -114,7 +124,7 @@ impl Histories {
             spells.lost = false;
             self.lost -= 1;
         }
-        self.lived_ms = self.lived_ms.saturating_add(spells.heard(at));
+        self.lived_ms = self.lived_ms.saturating_add(spells.heard(at, self.gap_ms));
     }
 
     /// This node itself was down until `now`: nobody's silence since it last heard anybody counts.
@@ -123,12 +133,26 @@ impl Histories {
         self.last_any = self.last_any.max(stamp(now));
     }
 
+    /// This node begins anew at `now` with what it kept. Whoever was there when the lines were kept may have been heard
+    /// ever since and is not to blame; whoever was silent has been so for as long as this node listened.
+    pub fn resume(&mut self, now: Moment) {
+        let (at, deaf_since, there_since) = (stamp(now), self.last_any, self.kept.saturating_sub(self.gap_ms));
+        for spells in self.nodes.values_mut() {
+            spells.blind = if spells.last >= there_since {
+                at.saturating_sub(spells.last)
+            } else {
+                spells.blind.saturating_add(at.saturating_sub(deaf_since))
+            };
+        }
+        self.last_any = self.last_any.max(at);
+    }
+
     /// Whether it must be this node that hears nothing: at least [`BLIND_OTHERS`] others that were there lately are
     /// silent since the same moment. Then nobody is missing.
     #[must_use]
     pub fn is_blind(&self, now: Moment) -> bool {
-        let lately = |spells: &&Spells| self.last_any.saturating_sub(spells.last) < UP_GAP_MS;
-        stamp(now).saturating_sub(self.last_any) >= UP_GAP_MS
+        let lately = |spells: &&Spells| self.last_any.saturating_sub(spells.last) < self.gap_ms;
+        stamp(now).saturating_sub(self.last_any) >= self.gap_ms
             && self.nodes.values().filter(lately).count() >= BLIND_OTHERS
     }
 
@@ -154,9 +178,11 @@ impl Histories {
     #[must_use]
     pub fn presence(&self, now: Moment, node: &NodeId) -> Option<Presence> {
         let ms = self.nodes.get(node)?.away(stamp(now));
+        if ms < self.gap_ms {
+            return Some(Presence::Live);
+        }
         let grace = self.grace(node);
         Some(match ms {
-            _ if ms < UP_GAP_MS => Presence::Live,
             _ if ms < grace || self.is_blind(now) => Presence::Away { ms },
             _ if ms < gone_after(grace) => Presence::Missing { ms },
             _ => Presence::Gone { ms },
@@ -198,7 +224,7 @@ impl Histories {
         let lived = self.nodes.get(node).map_or(0, |spells| spells.watched() / DAY_MS);
         let rate = self.loss_rate().max(1);
         let lost = PRIOR_LOST * 1_000_000_000;
-        lost / (lost / rate + lived)
+        lost / (lost / rate + lived).max(1)
     }
 
     /// How likely `node` is lost for good as of now: parts in a million. 0 while it is live, a million once it is

@@ -70,12 +70,20 @@ pub const DECLINED_REST: Duration = Duration::from_secs(6 * 60 * 60);
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pings in a row that may be lost before a node counts as away.
 pub const MISSED_PINGS: u32 = 3;
-/// How long a shard that is fetched may take to come.
+/// How long a shard that is fetched may take to come, at least, from a node of which it is not known how quick it is.
 pub const FETCH_PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// How long a gathering rests when there is nobody left to ask; each further time twice as long.
 pub const GATHER_REST: Duration = Duration::from_secs(30 * 60);
 /// How often that rest is doubled, at most: to a little more than a day.
 pub const GATHER_REST_DOUBLINGS: u32 = 6;
+/// The same from any node, however quick it has been.
+pub const FETCH_PATIENCE_MIN: Duration = Duration::from_secs(30);
+/// How often a node keeps until when it has listened.
+pub const HISTORY_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How long it takes to mend what was noticed to be lost, as far as days of safety are concerned.
+pub const MENDING: Duration = Duration::from_secs(24 * 60 * 60);
+/// The grace of a node that takes no care ([`crate::Care::grace`]).
+pub const NAIVE_GRACE: Duration = Duration::from_secs(60);
 /// Segments a node mends at a time.
 pub const MENDS_MAX: usize = 2;
 /// How much longer each further holder waits before it mends, so that they do not all begin.

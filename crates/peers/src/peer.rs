@@ -5,6 +5,7 @@
 //! them: the plan of a segment, what is held for others, contracts and books, the pulse of the group, letters.
 
 mod audit;
+mod days;
 mod dice;
 mod gather;
 mod hold;
@@ -38,6 +39,7 @@ pub use self::audit::join_proofs;
 pub use self::identity::Identity;
 pub use self::pulse::Contact;
 pub use self::refusal::{Refusal, Refusals};
+pub use self::view::MemberView;
 
 use self::audit::Audits;
 use self::dice::Dice;
@@ -53,10 +55,14 @@ use self::part::Part;
 use self::post::{Mail, Post, nothing};
 use self::pulse::Pulses;
 use self::restore::Restore;
+use self::review::Urgency;
 use self::segment::Mine;
 use self::work::Job;
 use crate::books::Books;
+use crate::history::Histories;
 use crate::machine::{Blob, Event, Input, Order, Output};
+use crate::measure::Speeds;
+use crate::safety::Pace;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::machine::{Machine, Moment};
@@ -121,10 +127,15 @@ pub struct Peer {
     last_serial: u64,
     part: Part,
     pulses: Pulses,
+    histories: Histories,
+    /// When it was last kept until when this node has listened.
+    listening_kept: Moment,
+    speeds: Speeds,
+    pace: Pace,
 
     mine: Mine,
     /// Segments that need something, the most urgent first.
-    ready: BTreeSet<(u32, SegmentName)>,
+    ready: BTreeSet<(Urgency, SegmentName)>,
     resting: BTreeSet<(Moment, SegmentName)>,
     awaiting_map: BTreeSet<SegmentName>,
     safe_when_kept: BTreeSet<SegmentName>,
@@ -149,6 +160,7 @@ impl Machine for Peer {
     fn handle(&mut self, now: Moment, input: Input) {
         assert!(self.outputs.is_empty(), "a peer is drained before its next input");
         self.now = now.max(self.now);
+        self.forgive_own_absence();
         match input {
             Input::Wake => {}
             Input::Received { from, letter, payload } => self.received(from, &letter, payload),

@@ -67,7 +67,10 @@ impl Checks {
 
     /// Why not all is well, if it is not.
     pub(crate) fn ill(&self, world: &World) -> Option<String> {
-        wholeness::ill(world).or_else(|| timeline::ill(world)).or_else(|| books::ill(world)).or_else(|| self.storm.ill())
+        wholeness::ill(world)
+            .or_else(|| timeline::ill(world))
+            .or_else(|| books::ill(world))
+            .or_else(|| self.storm.ill())
     }
 
     /// The look at the end.

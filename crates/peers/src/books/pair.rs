@@ -100,7 +100,9 @@ impl Sums {
         self.reserved + self.stored
     }
 
-    pub(super) fn plus(self, more: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
         let sum = |a: u64, b: u64| a.checked_add(b).expect("a disk has fewer than 2^64 bytes");
         self.each(more, sum)
     }

@@ -1,6 +1,5 @@
 //! The absences of one node, in about a hundred bytes.
 
-use super::UP_GAP_MS;
 use crate::stamp::{DAY_MS, HOUR_MS};
 
 /// Weeks for which the longest absence is kept: half a year.
@@ -76,11 +75,12 @@ impl Spells {
         (up * 1_000_000).checked_div(all).unwrap_or(1_000_000) as u32
     }
 
-    /// It was heard at `at`. Returns for how long it has lived since it was last heard, in milliseconds.
-    pub(super) fn heard(&mut self, at: u64) -> u64 {
+    /// It was heard at `at`; silence below `gap` was none. Returns for how long it has lived since it was last heard. All
+    /// in milliseconds.
+    pub(super) fn heard(&mut self, at: u64, gap: u64) -> u64 {
         let (lived, away) = (at.saturating_sub(self.last), self.away(at));
         self.turn_to(week(at));
-        if away < UP_GAP_MS {
+        if away < gap {
             self.up_ms += away;
         } else {
             self.away_ms += away;

@@ -96,7 +96,10 @@ fn what_is_not_what_its_name_says_is_lost() {
     assert!(matches!(labour(&mut yard, store(&shards[3].1)), Done::Well));
     assert!(matches!(labour(&mut yard, Work::ReadShard { shard, root: roots[3] }), Done::Bytes(_)));
     assert!(matches!(labour(&mut yard, Work::ReadShard { shard, root: roots[2] }), Done::Lost));
-    assert!(matches!(labour(&mut yard, Work::Prove { shard, root: roots[3], leaves: Vec::from([0, 2]) }), Done::Proofs(_)));
+    assert!(matches!(
+        labour(&mut yard, Work::Prove { shard, root: roots[3], leaves: Vec::from([0, 2]) }),
+        Done::Proofs(_)
+    ));
     assert!(matches!(labour(&mut yard, Work::Prove { shard, root: roots[3], leaves: Vec::from([999]) }), Done::Lost));
     let rotten_proof = Work::Prove { shard, root: roots[2], leaves: Vec::from([0]) };
     assert!(matches!(labour(&mut yard, rotten_proof), Done::Lost));

@@ -207,7 +207,9 @@ impl Peer {
         }
         match self.theirs.shards.get(&shard).map(|held| held.root) {
             Some(root) => self.work(Job::Prove(from, shard, number), Work::Prove { shard, root, leaves }),
-            None => drop(self.send(from, Body::Proof(shard, number))),
+            None => {
+                self.send(from, Body::Proof(shard, number));
+            }
         }
     }
 
@@ -231,11 +233,13 @@ impl Peer {
             return self.refuse(Refusal::Unasked);
         }
         let now = self.now;
+        let asked_at = challenge.sent;
         if proves(challenge, bytes) {
             let was_failing = audited.failing > 0;
             audited.count(now, true);
             audited.audit = Audit::Due(Moment(now.0 + AUDIT_EVERY));
             self.note_probe(from);
+            self.measured(from, bytes.len(), asked_at);
             self.attest(from);
             if was_failing {
                 self.mine.dirty_for(from);
@@ -244,7 +248,8 @@ impl Peer {
             if bytes.is_empty() { self.admitted(from, shard) } else { self.failed_audit(from, shard) }
         } else {
             // It was released meanwhile.
-            self.audits.holders.get_mut(&from).expect("it is audited").audit = Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
+            self.audits.holders.get_mut(&from).expect("it is audited").audit =
+                Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
         }
     }
 
@@ -302,13 +307,14 @@ impl Peer {
         }
         audited.attested = Some((now, bytes));
         let probes = (audited.answered, audited.failed);
-        let attestation =
-            members::attest(&self.identity.signing, &self.group, holder, bytes, probes, stamp(now));
+        let attestation = members::attest(&self.identity.signing, &self.group, holder, bytes, probes, stamp(now));
         self.send(holder, Body::Attest(attestation));
         // The holder would not pass on what speaks against it. Each doubling is news enough for the others.
         if probes.1.is_power_of_two() {
             let others: Vec<NodeId> = self.others().filter(|node| *node != holder && self.is_here(*node)).collect();
-            others.into_iter().for_each(|node| drop(self.send(node, Body::Attest(attestation))));
+            others.into_iter().for_each(|node| {
+                self.send(node, Body::Attest(attestation));
+            });
         }
     }
 
@@ -326,10 +332,7 @@ impl Peer {
         if self.attested.get(&from).is_some_and(|known| known.stamp >= attestation.stamp) {
             return self.refuse(Refusal::Outdated);
         }
-        self.keeper.put(
-            super::kept::node_key(super::kept::kind::ATTESTED, from),
-            super::kept::encode(&attestation),
-        );
+        self.keeper.put(super::kept::node_key(super::kept::kind::ATTESTED, from), super::kept::encode(&attestation));
         self.attested.insert(from, attestation);
         self.revise_if_proven();
     }

@@ -6,7 +6,7 @@ use super::Peer;
 use super::post::nothing;
 use super::refusal::Refusal;
 use super::work::Job;
-use crate::limits::{FETCH_PATIENCE, GATHER_REST, GATHER_REST_DOUBLINGS};
+use crate::limits::{GATHER_REST, GATHER_REST_DOUBLINGS};
 use crate::machine::{Blob, Done, Event, Work};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -32,8 +32,8 @@ pub(crate) struct Gather {
     /// Who is known to hold which index.
     pub(crate) sources: BTreeSet<(u8, NodeId)>,
     pub(crate) have: BTreeMap<u8, Blob>,
-    /// Shards that were asked for: of whom, until when they are waited for.
-    asked: BTreeMap<u8, (NodeId, Moment)>,
+    /// Shards that were asked for.
+    asked: BTreeMap<u8, Asked>,
     tried: BTreeSet<(u8, NodeId)>,
     /// When to try those again that failed.
     rest_until: Option<Moment>,
@@ -41,6 +41,15 @@ pub(crate) struct Gather {
     rests: u32,
     /// Bytes that came from others.
     pub(crate) read: u64,
+}
+
+/// A shard that was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    of: NodeId,
+    since: Moment,
+    /// Until when it is waited for.
+    until: Moment,
 }
 
 impl Gather {
@@ -68,7 +77,7 @@ impl Gather {
     }
 
     pub(crate) fn wake_at(&self) -> Option<Moment> {
-        self.asked.values().map(|(_, until)| *until).chain(self.rest_until).min()
+        self.asked.values().map(|asked| asked.until).chain(self.rest_until).min()
     }
 }
 
@@ -108,10 +117,13 @@ impl Peer {
                     && !gather.tried.contains(&(*index, *node))
                     && self.is_here(*node)
             };
-            // One's own shard first, then the fastest.
-            let best = gather.sources.iter().filter(is_open).min_by_key(|(_, node)| {
-                (*node != self.node, self.latency_of(*node), *node)
-            });
+            // One's own shard first, then the quickest.
+            let bytes = gather.deed.shape.shard_bytes(gather.deed.bytes);
+            let best = gather
+                .sources
+                .iter()
+                .filter(is_open)
+                .min_by_key(|(_, node)| (*node != self.node, self.speeds.expected(node, bytes), *node));
             let Some(&(index, node)) = best else {
                 let gather = self.gathers.get_mut(&at).expect("it is there");
                 if gather.asked.is_empty() && gather.rest_until.is_none() {
@@ -123,9 +135,10 @@ impl Peer {
             };
             let shard = gather.shard(index);
             let root = gather.deed.slots[usize::from(index)].root;
+            let until = Moment(now.0 + self.fetch_patience(node, bytes));
             let gather = self.gathers.get_mut(&at).expect("it is there");
             gather.rest_until = None;
-            gather.asked.insert(index, (node, Moment(now.0 + FETCH_PATIENCE)));
+            gather.asked.insert(index, Asked { of: node, since: now, until });
             if node == self.node {
                 self.work(Job::GatherOwn(shard), Work::ReadShard { shard, root });
             } else {
@@ -148,11 +161,12 @@ impl Peer {
                 gather.tried.clear();
                 gather.rest_until = None;
             }
-            let late = |(index, (node, until)): (&u8, &(NodeId, Moment))| (*until <= now).then_some((*index, *node));
+            let late = |(index, asked): (&u8, &Asked)| (asked.until <= now).then_some((*index, asked.of));
             let silent: Vec<_> = gather.asked.iter().filter_map(late).collect();
             for (index, node) in silent {
                 gather.asked.remove(&index);
                 gather.tried.insert((index, node));
+                self.speeds.late(node);
             }
             self.pump_gather(at);
         }
@@ -164,7 +178,7 @@ impl Peer {
         for at in all {
             let gather = self.gathers.get_mut(&at).expect("it is there");
             let before = gather.asked.len();
-            gather.asked.retain(|_, (of, _)| *of != node);
+            gather.asked.retain(|_, asked| asked.of != node);
             if gather.asked.len() < before {
                 self.pump_gather(at);
             }
@@ -197,18 +211,19 @@ impl Peer {
     pub(super) fn fetch_came(&mut self, from: NodeId, shard: ShardId, bytes: Blob) {
         let at = (shard.owner, shard.segment);
         let Some(gather) = self.gathers.get(&at) else { return self.refuse(Refusal::Unasked) };
-        let asked = gather.asked.get(&shard.index).is_some_and(|(of, _)| *of == from);
-        if !asked || usize::from(shard.k) != gather.deed.shape.k() {
+        let asked = gather.asked.get(&shard.index).filter(|asked| asked.of == from).copied();
+        let Some(asked) = asked.filter(|_| usize::from(shard.k) == gather.deed.shape.k()) else {
             return self.refuse(Refusal::Unasked);
-        }
+        };
         let root = gather.deed.slots[usize::from(shard.index)].root;
+        self.measured(from, bytes.len(), asked.since);
         self.work(Job::GatherCheck(shard, from, bytes.clone()), Work::Check { root, bytes });
     }
 
     pub(super) fn fetch_refused(&mut self, from: NodeId, shard: ShardId, why: No) {
         let at = (shard.owner, shard.segment);
         if let Some(gather) = self.gathers.get_mut(&at)
-            && gather.asked.get(&shard.index).is_some_and(|(of, _)| *of == from)
+            && gather.asked.get(&shard.index).is_some_and(|asked| asked.of == from)
         {
             gather.asked.remove(&shard.index);
             gather.tried.insert((shard.index, from));
@@ -234,7 +249,7 @@ impl Peer {
         let at = (shard.owner, shard.segment);
         let own = from == self.node;
         let Some(gather) = self.gathers.get_mut(&at) else { return };
-        if gather.asked.get(&shard.index).is_none_or(|(of, _)| *of != from) {
+        if gather.asked.get(&shard.index).is_none_or(|asked| asked.of != from) {
             return;
         }
         gather.asked.remove(&shard.index);

@@ -168,9 +168,8 @@ impl Peer {
             None => Ok(()),
             Some(amendment) => {
                 self.check_amendment(deed, amendment)?;
-                let fits = amendment.mender == offer.from
-                    && amendment.holder == self.node
-                    && amendment.index == offer.index;
+                let fits =
+                    amendment.mender == offer.from && amendment.holder == self.node && amendment.index == offer.index;
                 if fits { Ok(()) } else { Err(Refusal::NotYours) }
             }
         }

@@ -415,10 +415,7 @@ impl Nothing for Summary {
 pub(super) fn parse_ticket(value: &[u8]) -> Option<Ticket> {
     let (expires, used_by) = value.split_first_chunk::<8>()?;
     let used_by = <[u8; 32]>::try_from(used_by).ok()?;
-    Some(Ticket {
-        expires: u64::from_le_bytes(*expires),
-        used_by: (used_by != [0; 32]).then_some(NodeId(used_by)),
-    })
+    Some(Ticket { expires: u64::from_le_bytes(*expires), used_by: (used_by != [0; 32]).then_some(NodeId(used_by)) })
 }
 
 pub(super) fn parse_record(value: &[u8]) -> Option<MemberRecord> {

@@ -82,7 +82,10 @@ mod tests {
         keeper.then(Then::Committed(okapi_base::SegmentName([8; 32])));
         assert!(keeper.flush().is_some());
         let thens = keeper.kept(2);
-        assert!(matches!(&thens[..], [Then::Committed(a), Then::Committed(b)] if a.0[0] == 7 && b.0[0] == 8), "{thens:?}");
+        assert!(
+            matches!(&thens[..], [Then::Committed(a), Then::Committed(b)] if a.0[0] == 7 && b.0[0] == 8),
+            "{thens:?}"
+        );
         assert!(keeper.kept(2).is_empty());
     }
 }

@@ -101,12 +101,10 @@ pub(crate) fn segment_value(segment: &Segment) -> Vec<u8> {
     let mut body = BodyWriter::new(&mut bytes);
     let flag = |is: bool, bit: u8| if is { bit } else { 0 };
     body.u8(1);
-    body.u8(
-        flag(segment.live, 1)
-            | flag(segment.deed.is_some(), 2)
-            | flag(segment.release.is_some(), 4)
-            | flag(segment.safe, 8),
-    );
+    body.u8(flag(segment.live, 1)
+        | flag(segment.deed.is_some(), 2)
+        | flag(segment.release.is_some(), 4)
+        | flag(segment.safe, 8));
     body.u16(0);
     body.u64(segment.bytes);
     body.u16(segment.key.len() as u16);

@@ -2,9 +2,9 @@
 
 use super::Peer;
 use super::work::Job;
+use crate::happiness::Reach;
 use crate::limits::LIST_REST;
 use crate::machine::{Done, Work};
-use crate::happiness::Reach;
 use crate::placement::{Map, Place, group_of, shape_for};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -67,8 +67,7 @@ impl Peer {
 
     /// The widest shape for this node's segments: by the owners there are, those that are gone left out.
     pub(super) fn target_shape(&self) -> Shape {
-        let places: Vec<Place> =
-            self.places().into_iter().filter(|place| self.is_counted_on(place.node)).collect();
+        let places: Vec<Place> = self.places().into_iter().filter(|place| self.is_counted_on(place.node)).collect();
         shape_for(&places, &self.identity.member)
     }
 

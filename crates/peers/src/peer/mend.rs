@@ -7,7 +7,7 @@ use super::pulse::Contact;
 use super::refusal::Refusal;
 use super::work::Job;
 use super::{Peer, plan::Ask};
-use crate::limits::{HOLDER_PATIENCE, MENDS_MAX, MEND_STAGGER, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{HOLDER_PATIENCE, MEND_STAGGER, MENDS_MAX, RETRY_FIRST, RETRY_MAX};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -130,9 +130,10 @@ impl Peer {
         }
         let Some(foreign) = self.theirs.deeds.get(&at) else { return };
         let Some(deed) = foreign.in_force().cloned() else { return };
-        let good: BTreeSet<(u8, NodeId)> =
-            foreign.present().filter(|(_, node)| self.is_counted_on(*node)).collect();
-        let is_missing = |index: &u8| !good.iter().any(|(held, _)| held == index);
+        let good: BTreeSet<(u8, NodeId)> = foreign.present().filter(|(_, node)| self.is_counted_on(*node)).collect();
+        let danger = self.is_foreign_in_danger(foreign);
+        let is_there = |node: &NodeId| !danger || self.is_here(*node);
+        let is_missing = |index: &u8| !good.iter().any(|(held, node)| held == index && is_there(node));
         let missing: Vec<u8> = (0..deed.shape.n() as u8).filter(is_missing).collect();
         let held: BTreeSet<u8> = good.iter().map(|(index, _)| *index).collect();
         if missing.is_empty() || held.len() < deed.shape.k() || self.mend_rank(at).is_none() {
@@ -165,7 +166,8 @@ impl Peer {
         let gone = |owner: &NodeId| *owner != self.node && self.pulses.contact(*owner) == Contact::Gone;
         let mut visits: BTreeSet<(NodeId, NodeId)> = BTreeSet::new();
         for ((owner, _), foreign) in self.theirs.deeds.iter().filter(|((owner, _), _)| gone(owner)) {
-            let others = foreign.holders().map(|(_, node)| node).filter(|node| *node != self.node && self.is_here(*node));
+            let others =
+                foreign.holders().map(|(_, node)| node).filter(|node| *node != self.node && self.is_here(*node));
             visits.extend(others.map(|node| (node, *owner)));
         }
         let orphans: Vec<At> = self.theirs.deeds.keys().filter(|(owner, _)| gone(owner)).copied().collect();
@@ -245,7 +247,7 @@ impl Peer {
         }
         let node = if mend.missing.is_empty() { None } else { self.mend_candidate(at, mend.deed.shape, &mend.tried) };
         let Some(node) = node else { return self.mended(at) };
-        let ask = Ask { node, old: None, since: self.now, next: self.now, tries: 0 };
+        let ask = Ask { node, old: None, since: self.now, next: self.now, tries: 0, sent: None };
         self.mend_ask(at, ask);
     }
 
@@ -306,6 +308,7 @@ impl Peer {
         mend.sent += bytes.len() as u64;
         if let Stage::Placing(Some(ask)) = &mut mend.stage {
             ask.since = now;
+            ask.sent = ask.sent.or(Some(now));
             ask.next = Moment(now.0 + RETRY_MAX / 2);
         }
         self.send_with(from, Body::Place(shard), bytes);
@@ -319,20 +322,30 @@ impl Peer {
             return self.refuse(Refusal::BadSignature);
         }
         mend.missing.remove(0);
-        mend.shards.remove(&shard.index);
+        let bytes = mend.shards.remove(&shard.index).map_or(0, |bytes| bytes.len());
         mend.placed += 1;
-        mend.stage = Stage::Placing(None);
+        let stage = core::mem::replace(&mut mend.stage, Stage::Placing(None));
         let deed = mend.deed.clone();
+        if let Stage::Placing(Some(Ask { sent: Some(sent), .. })) = stage {
+            self.measured(from, bytes, sent);
+        }
         let amendment = self.amendment(&deed, shard.index, from);
         self.learn_amendment(amendment);
-        let holders: BTreeSet<NodeId> =
-            self.theirs.deeds.get(&at).into_iter().flat_map(|foreign| foreign.holders().map(|(_, node)| node)).collect();
+        let holders: BTreeSet<NodeId> = self
+            .theirs
+            .deeds
+            .get(&at)
+            .into_iter()
+            .flat_map(|foreign| foreign.holders().map(|(_, node)| node))
+            .collect();
         // The new holder is to know of the other ones, too.
         let before: Vec<Amendment> =
             self.theirs.deeds.get(&at).and_then(|foreign| foreign.amended.as_ref()).map_or(Vec::new(), |amended| {
                 amended.amendments.iter().filter(|one| **one != amendment).copied().collect()
             });
-        before.into_iter().for_each(|one| drop(self.send(from, Body::Amended(one))));
+        before.into_iter().for_each(|one| {
+            self.send(from, Body::Amended(one));
+        });
         let me = self.node;
         for node in holders.into_iter().filter(|node| *node != me) {
             self.send(node, Body::Amended(amendment));

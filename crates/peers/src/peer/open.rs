@@ -4,6 +4,8 @@ use super::join::{parse_record, parse_ticket};
 use super::segment::Telling;
 use super::*;
 use crate::books::Caps;
+use crate::history::GRACE_DEFAULT_MS;
+use crate::limits::MENDING;
 use okapi_wire::Message;
 use okapi_wire::peer::shard::{AmendedDeed, Deed};
 
@@ -11,7 +13,9 @@ use okapi_wire::peer::shard::{AmendedDeed, Deed};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// A record cannot be read.
-    #[error("the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase")]
+    #[error(
+        "the record under key {key:02x?} cannot be read; the records were damaged, restore from the recovery phrase"
+    )]
     Record {
         /// Its key.
         key: Vec<u8>,
@@ -75,6 +79,10 @@ impl Peer {
             last_serial: 0,
             part: Part::Staying,
             pulses: Pulses::default(),
+            histories: Histories::new(now),
+            listening_kept: now,
+            speeds: Speeds::new(),
+            pace: Pace { notice_ms: GRACE_DEFAULT_MS, repair_ms: MENDING.as_millis() as u64 },
             mine: Mine::default(),
             ready: BTreeSet::new(),
             resting: BTreeSet::new(),
@@ -97,6 +105,7 @@ impl Peer {
         let mut members = Vec::new();
         let mut lines = Vec::new();
         let (mut own_log, mut other_logs) = (Vec::new(), Vec::new());
+        let mut seen = Vec::new();
         for (key, value) in records {
             let bad = || OpenError::Record { key: key.clone() };
             let (kind, rest) = key.split_first().ok_or_else(bad)?;
@@ -105,6 +114,7 @@ impl Peer {
                 kept::kind::LEDGER => lines.push((rest, value.as_slice())),
                 kept::kind::AUTHOR => own_log.push((rest, value.as_slice())),
                 kept::kind::WITNESS => other_logs.push((rest, value.as_slice())),
+                kept::kind::HISTORY => seen.push((key, value.as_slice())),
                 _ => self.take_record(*kind, rest, value).ok_or_else(bad)?,
             }
         }
@@ -112,8 +122,9 @@ impl Peer {
         self.logs = Logs::open(self.node, own_log, other_logs, self.settings.care.ask_head, self.now)
             .map_err(|_| OpenError::Record { key: Vec::from([kept::kind::AUTHOR]) })?;
         let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
-        self.books = Books::open(self.node, self.group, self.caps(), lines)
-            .map_err(|_| OpenError::Record { key: first })?;
+        self.books =
+            Books::open(self.node, self.group, self.caps(), lines).map_err(|_| OpenError::Record { key: first })?;
+        self.take_histories(&seen)?;
         let records: Vec<_> = self.members.iter().cloned().collect();
         for record in records {
             self.note_conduct(record.binding.member, &record);
@@ -122,6 +133,24 @@ impl Peer {
             self.part = Part::Draining;
             self.books.set_draining(true);
         }
+        Ok(())
+    }
+
+    /// What was seen of others before this node went down.
+    fn take_histories(&mut self, seen: &[(&Vec<u8>, &[u8])]) -> Result<(), OpenError> {
+        let mut head = None;
+        let mut lines = Vec::new();
+        for (key, value) in seen {
+            match <[u8; 32]>::try_from(&key[1..]) {
+                Ok(node) => lines.push((NodeId(node), *value)),
+                Err(_) if key.len() == 1 => head = Some(*value),
+                Err(_) => return Err(OpenError::Record { key: (*key).clone() }),
+            }
+        }
+        let read = Histories::read(self.now, head, lines);
+        self.histories = read.map_err(|_| OpenError::Record { key: Vec::from([kept::kind::HISTORY]) })?;
+        self.histories.resume(self.now);
+        self.pace = self.present_pace();
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Small changes of one's own segments: told of by the local store, by holders, or by a change of group.
 
+use super::Peer;
 use super::keep::Then;
 use super::refusal::Refusal;
 use super::segment::{Segment, Telling};
-use super::Peer;
 use crate::limits::SEGMENTS_MAX;
 use crate::machine::{Blob, Done, Event, Thing};
 use alloc::collections::BTreeSet;
@@ -141,7 +141,9 @@ impl Peer {
         }
         let covered = |name: &SegmentName| after.is_none_or(|after| *name > after) && last.is_none_or(|l| *name <= l);
         let mut missing = Vec::new();
-        for (name, segment) in self.mine.segments.iter().filter(|(name, segment)| covered(name) && segment.release.is_none()) {
+        for (name, segment) in
+            self.mine.segments.iter().filter(|(name, segment)| covered(name) && segment.release.is_none())
+        {
             let Some(deed) = &segment.deed else { continue };
             for (index, slot) in (0..).zip(&deed.slots) {
                 let shard = super::hold::shard_of(deed, index);
@@ -187,8 +189,7 @@ impl Peer {
         deed.signature = self.identity.sign(deed);
         let deed = deed.clone();
         let holders = deed.slots.iter().filter_map(|slot| slot.holder);
-        let concerned: Vec<NodeId> =
-            holders.chain(others.iter().copied()).filter(|node| *node != self.node).collect();
+        let concerned: Vec<NodeId> = holders.chain(others.iter().copied()).filter(|node| *node != self.node).collect();
         segment.untold.extend(concerned.iter().map(|node| (*node, Telling { next: now, tries: 0 })));
         self.mine.tell_at(name, Some(now));
         self.keep_segment(name);

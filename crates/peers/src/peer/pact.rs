@@ -76,7 +76,8 @@ impl Peer {
         }
         let held: Vec<(ShardId, u64)> = self.theirs.shards.iter().map(|(shard, held)| (*shard, held.bytes)).collect();
         for (shard, bytes) in held {
-            let reserved = self.books.reserve(self.now, shard.owner, piece(shard), bytes, Basis::Mend { most: u64::MAX });
+            let reserved =
+                self.books.reserve(self.now, shard.owner, piece(shard), bytes, Basis::Mend { most: u64::MAX });
             self.enter(reserved);
             let stored = self.books.store(self.now, shard.owner, piece(shard));
             self.enter(stored);
@@ -203,11 +204,9 @@ impl Peer {
         let Some(pair) = self.books.pair(&node) else { return Vec::new() };
         let shapes = [Shape::OneOfThree, Shape::TwoOfSix, Shape::FourOfTwelve, Shape::EightOfTwentyFour];
         let all = shapes.into_iter().flat_map(|shape| (0..shape.n() as u8).map(move |index| (shape, index)));
-        all.filter(|(shape, index)| {
-            pair.placed_piece(&Piece { segment: name, shape: *shape, index: *index }).is_some()
-        })
-        .map(|(shape, index)| ShardId { owner: self.node, segment: name, k: shape.k() as u8, index })
-        .collect()
+        all.filter(|(shape, index)| pair.placed_piece(&Piece { segment: name, shape: *shape, index: *index }).is_some())
+            .map(|(shape, index)| ShardId { owner: self.node, segment: name, k: shape.k() as u8, index })
+            .collect()
     }
 
     /// A node knows the newest deed: what was released there is gone.
@@ -310,7 +309,9 @@ impl Peer {
         let Some(pair) = self.books.pair(&node) else { return };
         let both = [pair.lent(), pair.granted()].into_iter().flatten().filter(|agreement| agreement.ending.is_none());
         let contracts: Vec<Contract> = both.map(|agreement| agreement.contract).collect();
-        contracts.into_iter().for_each(|contract| drop(self.send(node, Body::Agree(contract))));
+        contracts.into_iter().for_each(|contract| {
+            self.send(node, Body::Agree(contract));
+        });
     }
 
     /// A holder will not sign, or not for so much.
@@ -329,12 +330,8 @@ impl Peer {
         }
         self.pacts.declined.insert(from, Moment(self.now.0 + DECLINED_REST));
         for (name, index) in self.asks_at(from) {
-            let shard = self.plan(name).map(|plan| ShardId {
-                owner: self.node,
-                segment: name,
-                k: plan.shape.k() as u8,
-                index,
-            });
+            let shard =
+                self.plan(name).map(|plan| ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index });
             if let Some(shard) = shard {
                 self.refused(from, shard, No::Allowance);
             }
@@ -370,11 +367,7 @@ impl Peer {
 
     /// Reserves room for a shard that is offered.
     pub(super) fn reserve(&mut self, shard: ShardId, bytes: u64, by_mender: bool) -> Result<(), No> {
-        let basis = if by_mender {
-            Basis::Mend { most: self.allowance_of(shard.owner) }
-        } else {
-            Basis::Contract
-        };
+        let basis = if by_mender { Basis::Mend { most: self.allowance_of(shard.owner) } } else { Basis::Contract };
         let entered = self.books.reserve(self.now, shard.owner, piece(shard), bytes, basis);
         let no = match &entered {
             Ok(_) => None,
@@ -480,7 +473,7 @@ impl Peer {
         accounts[&member].clone()
     }
 
-    fn accounts(&self) -> BTreeMap<MemberId, Account> {
+    pub(super) fn accounts(&self) -> BTreeMap<MemberId, Account> {
         let mut pledges: BTreeMap<MemberId, Pledge> = BTreeMap::new();
         let mut attested = Vec::new();
         for record in self.members.active() {
@@ -499,7 +492,7 @@ impl Peer {
     }
 
     /// How a member stands: by what the group says, or by what this node has seen, whichever is worse.
-    fn standing_of(&self, member: MemberId) -> Standing {
+    pub(super) fn standing_of(&self, member: MemberId) -> Standing {
         let group = self.pacts.conducts.get(&member).map_or(Standing::NEW, |conduct| conduct.standing(self.now));
         self.pacts.seen.get(&member).map_or(group, |seen| {
             let own = seen.standing(self.now);
@@ -586,14 +579,14 @@ impl Peer {
         }
         self.visit_orphans();
         self.keep_histories();
+        self.look_at_absent();
         self.revise_if_proven();
     }
 
     /// Says that a segment which one does not know is not needed.
     pub(super) fn release_unknown(&mut self, holder: NodeId, name: SegmentName) {
         let stamp = stamp(self.now);
-        let mut release =
-            Release { group: self.group, owner: self.node, segment: name, stamp, signature: [0; 64] };
+        let mut release = Release { group: self.group, owner: self.node, segment: name, stamp, signature: [0; 64] };
         release.signature = self.identity.sign(&release);
         self.send(holder, Body::Release(release));
     }

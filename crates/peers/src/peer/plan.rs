@@ -48,6 +48,8 @@ pub(crate) struct Ask {
     /// When to ask again.
     pub(crate) next: Moment,
     pub(crate) tries: u32,
+    /// When the shard was sent.
+    pub(crate) sent: Option<Moment>,
 }
 
 /// What a plan begins with.

@@ -56,13 +56,7 @@ impl Post {
     }
 
     /// Opens a letter that came from `from`, once.
-    pub(crate) fn open(
-        &mut self,
-        now: Moment,
-        from: NodeId,
-        letter: &[u8],
-        payload: &Blob,
-    ) -> Result<Letter, Refusal> {
+    pub(crate) fn open(&mut self, now: Moment, from: NodeId, letter: &[u8], payload: &Blob) -> Result<Letter, Refusal> {
         if letter.len() > LETTER_MAX || payload.len() > PAYLOAD_MAX {
             return Err(Refusal::Oversized);
         }

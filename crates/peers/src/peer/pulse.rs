@@ -66,6 +66,7 @@ impl Peer {
     pub(super) fn follow_members(&mut self) {
         let now = self.now;
         let others: Vec<NodeId> = self.others().collect();
+        self.watch_members(&others);
         self.pulses.nodes.retain(|node, _| others.contains(node));
         for node in others {
             // The first ping goes out at once: it is how two nodes meet.
@@ -88,7 +89,7 @@ impl Peer {
             return;
         }
         let every = self.ping_every();
-        self.forgive_own_absence(every);
+        self.expect_pings(every);
         let mut silent = Vec::new();
         let mut due = Vec::new();
         for (node, pulse) in &mut self.pulses.nodes {
@@ -104,16 +105,19 @@ impl Peer {
         silent.into_iter().for_each(|node| self.went_away(node));
         due.into_iter().for_each(|node| self.ping(node));
         self.find_gone();
+        self.keep_listening();
         self.pulses.next = self.pulses.nodes.values().map(|pulse| pulse.next_ping).min();
     }
 
     /// A machine that slept, or was not run, has not heard the others for that time; that is not their fault.
-    fn forgive_own_absence(&mut self, every: Duration) {
+    pub(super) fn forgive_own_absence(&mut self) {
+        let every = self.ping_every();
         let passed = self.now.0.saturating_sub(self.pulses.ticked.0);
         if passed > every * 2 && self.pulses.ticked != Moment::default() {
             for pulse in self.pulses.nodes.values_mut() {
                 pulse.heard = Moment((pulse.heard.0 + passed).min(self.now.0));
             }
+            self.remember_own_absence();
         }
         self.pulses.ticked = self.now;
     }
@@ -136,7 +140,13 @@ impl Peer {
     pub(super) fn ping_for(&self, node: NodeId) -> Ping {
         let version = self.members.version();
         let (head_sequence, head) = self.own_head();
-        Ping { list_number: version.number, list_digest: version.digest, head_sequence, head, balance: self.balance(node) }
+        Ping {
+            list_number: version.number,
+            list_digest: version.digest,
+            head_sequence,
+            head,
+            balance: self.balance(node),
+        }
     }
 
     /// Something was heard of a node.
@@ -159,14 +169,13 @@ impl Peer {
     }
 
     pub(super) fn ponged(&mut self, from: NodeId, number: u64, ping: &Ping) {
-        let now = self.now;
         if let Some(pulse) = self.pulses.nodes.get_mut(&from)
             && let Some((out, sent)) = pulse.out
             && out == number
         {
             pulse.out = None;
             pulse.hears = sent;
-            self.measured_latency(from, now.0.saturating_sub(sent.0));
+            self.measured(from, 0, sent);
         }
         self.compare(from, ping);
     }
@@ -179,6 +188,7 @@ impl Peer {
     }
 
     fn came_back(&mut self, node: NodeId) {
+        self.remember_return(node);
         self.mine.dirty_for(node);
         self.tell_anew(node);
         self.mend_back(node);
@@ -188,21 +198,24 @@ impl Peer {
     }
 
     fn went_away(&mut self, node: NodeId) {
-        self.remember_absence(node);
         self.gather_lost(node);
+        // Where that is one too many, it cannot be waited for.
+        self.mine.dirty_for(node);
+        self.mend_gone(node);
     }
 
-    /// Finds nodes that have been away for longer than is usual for them. While this node hears fewer than half of
-    /// the group it judges nobody: more likely it is cut off itself.
+    /// Finds nodes that have been away for longer than is usual for them.
     fn find_gone(&mut self) {
         let nodes = &self.pulses.nodes;
         let count = |contact: Contact| nodes.values().filter(|pulse| pulse.contact == contact).count();
         let (here, away) = (count(Contact::Here) + 1, count(Contact::Away));
-        if away == 0 || (here < away && nodes.len() > 1) {
+        if away == 0 {
             return;
         }
+        let is_minority = here < away && nodes.len() > 1;
         let is_over = |node: NodeId, pulse: &Pulse| {
-            pulse.contact == Contact::Away && self.now.0.saturating_sub(pulse.heard.0) > self.grace_of(node)
+            let silent = self.now.0.saturating_sub(pulse.heard.0);
+            pulse.contact == Contact::Away && self.is_missing(node, silent, is_minority)
         };
         let gone: Vec<NodeId> =
             nodes.iter().filter(|(node, pulse)| is_over(**node, pulse)).map(|(node, _)| *node).collect();
@@ -227,6 +240,10 @@ impl Peer {
 
     /// Whether a node is a member that is here or usually comes back.
     pub(super) fn is_counted_on(&self, node: NodeId) -> bool {
-        node == self.node || (!self.has_parted(node) && self.pulses.contact(node) != Contact::Gone)
+        node == self.node || (!self.has_parted(node) && self.is_counted_on_if_member(node))
+    }
+
+    pub(super) fn is_counted_on_if_member(&self, node: NodeId) -> bool {
+        self.pulses.contact(node) != Contact::Gone
     }
 }

@@ -4,7 +4,7 @@ use super::gather::{For, Gather};
 use super::hold::shard_of;
 use super::segment::Segment;
 use super::{Peer, kept};
-use crate::limits::{DEEDS_PER_LETTER, LETTER_MAX, RESTORES_MAX, RESTORE_PATIENCE, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{DEEDS_PER_LETTER, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX};
 use crate::machine::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -23,12 +23,7 @@ pub(crate) enum Restore {
     #[default]
     No,
     /// The member list is asked for; so much of it has come.
-    List {
-        via: NodeId,
-        next: Moment,
-        tries: u32,
-        records: Vec<MemberRecord>,
-    },
+    List { via: NodeId, next: Moment, tries: u32, records: Vec<MemberRecord> },
     /// Members are asked for deeds and inventories; until then, or until all have answered.
     Deeds(Found, Moment),
     /// Segments are fetched; whoever comes back later is still asked.
@@ -254,8 +249,7 @@ impl Peer {
     /// Takes on what was found, and fetches what can be fetched.
     fn adopt_found(&mut self) {
         let Restore::Segments(found) = &self.restore else { return };
-        let names: Vec<SegmentName> =
-            found.deeds.keys().copied().filter(|name| !found.begun.contains(name)).collect();
+        let names: Vec<SegmentName> = found.deeds.keys().copied().filter(|name| !found.begun.contains(name)).collect();
         for name in names {
             self.adopt_segment(name);
         }
@@ -276,7 +270,9 @@ impl Peer {
         };
         let enough = |deed: &&Deed| there(deed) >= deed.shape.k();
         let newest = deeds.iter().max_by_key(|deed| deed.revision);
-        let Some(deed) = deeds.iter().filter(enough).max_by_key(|deed| deed.revision).or(newest).cloned() else { return };
+        let Some(deed) = deeds.iter().filter(enough).max_by_key(|deed| deed.revision).or(newest).cloned() else {
+            return;
+        };
         let mut segment = Segment::new(deed.bytes, Arc::from(deed.key.as_slice()));
         segment.live = false;
         segment.floor = floor;

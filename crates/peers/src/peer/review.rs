@@ -8,6 +8,7 @@ use super::segment::Segment;
 use super::{Peer, reshape};
 use crate::limits::{LOOK_AGAIN, PLANS_MAX, REVIEWS_PER_TURN};
 use crate::placement::group_of;
+use crate::safety::Days;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{NodeId, SegmentName, Shape};
@@ -22,6 +23,16 @@ pub(super) struct View<'a> {
     pub(super) target: Shape,
     /// Who should hold shards of that shape.
     pub(super) desired: Vec<NodeId>,
+    /// Whether holders that are merely away count as missing.
+    pub(super) danger: bool,
+}
+
+/// How urgent something is; the least is the most urgent. What is missing comes before what lies in the wrong place, and
+/// then the least days of safety.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Urgency {
+    rank: u8,
+    days: Days,
 }
 
 /// What a look at a segment says.
@@ -112,7 +123,8 @@ impl Peer {
         let target = self.target_shape();
         let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap) };
         let desired = map.holders(group_of(&name), &self.identity.member, &self.node);
-        let view = View { peer: self, name, segment, target, desired };
+        let danger = segment.deed.as_ref().is_some_and(|deed| self.is_in_danger(segment, deed));
+        let view = View { peer: self, name, segment, target, desired, danger };
         let Some(deed) = &segment.deed else {
             let steps = (0..target.n()).map(|_| Step::Open(None)).collect();
             return Some(Verdict::Need(Need { why: Why::Spatter, shape: target, steps }));
@@ -125,18 +137,16 @@ impl Peer {
         Some(need.map_or(Verdict::Fine, Verdict::Need))
     }
 
-    /// Lower is more urgent: how many more losses the segment survives, segments never placed first.
-    fn urgency(&self, name: SegmentName, need: &Need) -> u32 {
+    fn urgency(&self, name: SegmentName, need: &Need) -> Urgency {
         let segment = &self.mine.segments[&name];
-        let Some(deed) = &segment.deed else { return 0 };
-        let good = (0..deed.slots.len()).filter(|index| self.is_good(segment, deed, *index)).count();
-        let spare = good.saturating_sub(deed.shape.k()) as u32;
-        match need.why {
-            Why::Spatter => 0,
-            Why::Repair => 1 + spare,
-            Why::Drain => 100 + spare,
-            Why::Reshape => 200 + spare,
-        }
+        // What never was placed has no days at all.
+        let days = segment.deed.as_ref().map_or(Days::NONE, |deed| self.days_of_deed(segment, deed));
+        let rank = match need.why {
+            Why::Spatter | Why::Repair => 0,
+            Why::Drain => 1,
+            Why::Reshape => 2,
+        };
+        Urgency { rank, days }
     }
 
     fn start(&mut self, name: SegmentName, need: Need) {
@@ -173,6 +183,12 @@ impl View<'_> {
             _ => Step::Open(None),
         };
         (0..deed.slots.len()).map(step).collect()
+    }
+
+    /// Whether the holder of an index is counted on, and here if the segment is in danger.
+    pub(super) fn is_good(&self, deed: &Deed, index: usize) -> bool {
+        let here = deed.slots[index].holder.is_some_and(|node| self.peer.is_here(node));
+        self.peer.is_good(self.segment, deed, index) && (here || !self.danger)
     }
 
     /// Whether there is somebody who could take a shard at once and has none, or has lost the one it had.

@@ -120,7 +120,7 @@ impl Peer {
         let Some(node) = mended.or_else(wished).or_else(next).or_else(own) else {
             return self.set_step(name, index, Step::Nobody(old));
         };
-        let ask = Ask { node, old, since: self.now, next: self.now, tries: 0 };
+        let ask = Ask { node, old, since: self.now, next: self.now, tries: 0, sent: None };
         self.set_step(name, index, Step::Asking(ask));
         self.ask_again(name, index, ask);
     }
@@ -191,6 +191,7 @@ impl Peer {
         if let Step::Asking(ask) = &mut plan.steps[usize::from(shard.index)] {
             // It is being sent: patience begins anew.
             ask.since = now;
+            ask.sent = ask.sent.or(Some(now));
             ask.next = Moment(now.0 + RETRY_MAX / 2);
         }
         self.send_with(from, Body::Place(shard), bytes);
@@ -204,11 +205,14 @@ impl Peer {
         }
         let Some(plan) = self.mine_planned(shard) else { return self.mend_receipted(from, receipt) };
         let root = plan.draft.as_ref().map(|draft| draft.slots[usize::from(shard.index)].root);
-        let asked = matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == from);
-        if !asked || root != Some(receipt.root) {
+        let Step::Asking(ask) = plan.steps[usize::from(shard.index)] else { return self.refuse(Refusal::Unasked) };
+        if ask.node != from || root != Some(receipt.root) {
             return self.refuse(Refusal::Unasked);
         }
         let bytes = plan.shards.get(&shard.index).map_or(0, |bytes| bytes.len() as u64);
+        if let Some(sent) = ask.sent {
+            self.measured(from, bytes as usize, sent);
+        }
         self.placed_at(from, shard, bytes);
         self.audit_from_now(from);
         self.set_step(shard.segment, shard.index, Step::Done(from));
@@ -217,7 +221,8 @@ impl Peer {
 
     /// One's own half has the shard.
     pub(super) fn placed_own(&mut self, shard: ShardId) {
-        let asked = |plan: &Plan| matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == shard.owner);
+        let asked =
+            |plan: &Plan| matches!(plan.steps[usize::from(shard.index)], Step::Asking(ask) if ask.node == shard.owner);
         if self.mine_planned(shard).is_some_and(asked) {
             self.set_step(shard.segment, shard.index, Step::Done(self.node));
             self.pump(shard.segment);
@@ -229,9 +234,7 @@ impl Peer {
         if self.mine_planned(shard).is_none() {
             return self.not_held(from, shard, why);
         }
-        let Some(Step::Asking(ask)) =
-            self.plan(shard.segment).map(|plan| plan.steps[usize::from(shard.index)])
-        else {
+        let Some(Step::Asking(ask)) = self.plan(shard.segment).map(|plan| plan.steps[usize::from(shard.index)]) else {
             return;
         };
         if ask.node != from {
@@ -242,7 +245,8 @@ impl Peer {
             No::Busy => {}
             No::NoContract => {
                 // Its books say otherwise than ours: a contract of the next revision settles it.
-                let bytes = self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
+                let bytes =
+                    self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
                 self.struck(from, shard);
                 self.ask_contract(from, bytes as u64);
             }
@@ -256,8 +260,10 @@ impl Peer {
     /// The plan of one's own segment to which a shard belongs.
     fn mine_planned(&self, shard: ShardId) -> Option<&Plan> {
         let plan = self.plan(shard.segment)?;
-        (shard.owner == self.node && usize::from(shard.k) == plan.shape.k() && usize::from(shard.index) < plan.steps.len())
-            .then_some(plan)
+        (shard.owner == self.node
+            && usize::from(shard.k) == plan.shape.k()
+            && usize::from(shard.index) < plan.steps.len())
+        .then_some(plan)
     }
 
     /// Every index is settled: signs the deed, if that is no step back.
@@ -303,8 +309,12 @@ impl Peer {
         let before = segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder);
         let after = deed.slots.iter().filter_map(|slot| slot.holder);
         let mended = segment.mended.values().chain(&segment.asked).copied();
-        let concerned: Vec<NodeId> =
-            before.chain(after).chain(mended).chain(plan.tried.iter().copied()).filter(|node| *node != self.node).collect();
+        let concerned: Vec<NodeId> = before
+            .chain(after)
+            .chain(mended)
+            .chain(plan.tried.iter().copied())
+            .filter(|node| *node != self.node)
+            .collect();
         segment.asked.clear();
         segment.untold.extend(concerned.iter().map(|node| (*node, told)));
         for (index, step) in (0..).zip(&plan.steps) {

@@ -1,10 +1,15 @@
 //! What may be looked at from outside: for the user's status, and for the simulator's checkers.
 
 use super::{Contact, Peer, Refusals};
-use crate::books::Books;
+use crate::books::{Books, Sums};
+use crate::history::Histories;
+use crate::ledger::{Account, Standing};
+use crate::measure::Speeds;
 use crate::placement::{Map, Place};
+use crate::safety::{Days, Spread};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use okapi_base::{Digest, GroupId, NodeId, SegmentName, Shape};
+use okapi_base::{Digest, GroupId, MemberId, NodeId, SegmentName, Shape};
 use okapi_timeline::author::LineView;
 use okapi_timeline::{MemberList, Rosters};
 use okapi_wire::peer::entry::{Entry, ForkProof};
@@ -44,6 +49,19 @@ pub struct LogView {
     pub seeking: bool,
     /// Whether the log was forked: nothing is written any more.
     pub forked: bool,
+}
+
+/// One member, as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Who.
+    pub member: MemberId,
+    /// How it has behaved.
+    pub standing: Standing,
+    /// What it may place, what it has placed with whom and what it holds for others, by signed word.
+    pub account: Account,
+    /// What lies between it and this node, by this node's books.
+    pub sums: Sums,
 }
 
 impl Peer {
@@ -165,6 +183,66 @@ impl Peer {
     #[must_use]
     pub const fn rosters(&self) -> &Rosters {
         &self.logs.rosters
+    }
+
+    /// The days of safety of a segment of its own: nothing before there is a deed.
+    #[must_use]
+    pub fn days_of(&self, segment: SegmentName) -> Option<Days> {
+        let segment = self.mine.segments.get(&segment)?;
+        segment.deed.as_ref().map(|deed| self.days_of_deed(segment, deed))
+    }
+
+    /// The days of safety of each member's segments, as far as this node knows of them: its own, and those of which it
+    /// holds shards. A segment of its own that has no deed yet has none.
+    #[must_use]
+    pub fn days_by_member(&self) -> BTreeMap<MemberId, Spread> {
+        let mut members: BTreeMap<MemberId, Spread> = BTreeMap::new();
+        let own = members.entry(self.identity.member).or_insert(Spread::EMPTY);
+        for (name, _) in self.mine.segments.iter().filter(|(_, segment)| segment.release.is_none()) {
+            own.add(self.days_of(*name).unwrap_or(Days::NONE));
+        }
+        for ((owner, _), foreign) in self.theirs.deeds.iter().filter(|((owner, _), _)| *owner != self.node) {
+            let days = self.days_of_foreign(foreign);
+            members.entry(self.owner_of(*owner)).or_insert(Spread::EMPTY).add(days);
+        }
+        members
+    }
+
+    /// The same of all members together.
+    #[must_use]
+    pub fn days_of_group(&self) -> Spread {
+        let mut all = Spread::EMPTY;
+        self.days_by_member().values().for_each(|spread| all.merge(spread));
+        all
+    }
+
+    /// What it has seen of the others' comings and goings.
+    #[must_use]
+    pub const fn histories(&self) -> &Histories {
+        &self.histories
+    }
+
+    /// How quick the others were.
+    #[must_use]
+    pub const fn speeds(&self) -> &Speeds {
+        &self.speeds
+    }
+
+    /// How each member stands with this node and with the group.
+    #[must_use]
+    pub fn standings(&self) -> Vec<MemberView> {
+        let mut sums: BTreeMap<MemberId, Sums> = BTreeMap::new();
+        for (node, pair) in self.books.pairs() {
+            let of_member = sums.entry(self.owner_of(*node)).or_default();
+            *of_member = of_member.plus(pair.sums());
+        }
+        let view = |(member, account): (MemberId, Account)| MemberView {
+            member,
+            standing: self.standing_of(member),
+            sums: sums.get(&member).copied().unwrap_or_default(),
+            account,
+        };
+        self.accounts().into_iter().map(view).collect()
     }
 
     /// Probes that a holder of its shards has answered and failed.

@@ -10,7 +10,10 @@ use okapi_timeline::chain::entry_hash;
 use std::collections::BTreeMap;
 
 fn running(world: &World) -> impl Iterator<Item = (usize, &Host, &Peer)> {
-    world.running().filter(|(_, host)| host.is_honest()).map(|(at, host)| (at, host, host.peer.as_ref().expect("it runs")))
+    world
+        .running()
+        .filter(|(_, host)| host.is_honest())
+        .map(|(at, host)| (at, host, host.peer.as_ref().expect("it runs")))
 }
 
 pub(super) fn look(world: &World) -> Result<(), Breach> {
@@ -32,7 +35,9 @@ pub(super) fn look(world: &World) -> Result<(), Breach> {
                 keep(at, log, entry.head.header.sequence, entry_hash(&entry.head.header))?;
             }
         }
-        if let Some((log, _)) = peer.forks().find(|(log, _)| world.number(*log).is_some_and(|at| world.hosts[at].is_honest())) {
+        if let Some((log, _)) =
+            peer.forks().find(|(log, _)| world.number(*log).is_some_and(|at| world.hosts[at].is_honest()))
+        {
             let what = format!("host {at} has proof that the log of {log}, which is honest, was forked");
             return Err(Breach::new("timeline", world.now, what));
         }

@@ -3,13 +3,13 @@
 use super::{Happening, WAKES_MAX, World};
 use crate::check::Breach;
 use crate::dice::Dice;
+use crate::disk::Honesty;
 use crate::host::Fate;
 use crate::story::{DAY, HOUR};
-use crate::disk::Honesty;
 use okapi_peers::labour::labour;
-use okapi_seal::hash;
 use okapi_peers::placement::Map;
 use okapi_peers::{Done, Input, Order, Work};
+use okapi_seal::hash;
 use okapi_wire::peer::letter::Letter;
 use std::sync::Arc;
 use std::time::Duration;

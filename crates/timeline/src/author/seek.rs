@@ -18,9 +18,7 @@ use super::{Author, Line, Stage, proof_between};
 use crate::act::{Act, World};
 use crate::chain::{Chain, entry_hash, has_its_body, is_by_author, is_signed, sign};
 use crate::draw::WITNESSES;
-use crate::limits::{
-    FETCH_PATIENCE, HEAD_PATIENCE, HEAD_PATIENCE_MAX, OWN_ENTRIES_MAX, RETRY_FIRST, RETRY_MAX,
-};
+use crate::limits::{FETCH_PATIENCE, HEAD_PATIENCE, HEAD_PATIENCE_MAX, OWN_ENTRIES_MAX, RETRY_FIRST, RETRY_MAX};
 use crate::tally::Tally;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -58,7 +58,14 @@ impl Scene {
     fn call<R>(&mut self, call: impl FnOnce(&mut Author, &World<'_>) -> R) -> R {
         let away = self.away;
         let is_here = |_| !away;
-        let world = World { now: self.now, key: &self.key, rosters: &self.rosters, is_here: &is_here, is_counted_on: &|_| true, by_place: true };
+        let world = World {
+            now: self.now,
+            key: &self.key,
+            rosters: &self.rosters,
+            is_here: &is_here,
+            is_counted_on: &|_| true,
+            by_place: true,
+        };
         call(&mut self.author, &world)
     }
 
