@@ -33,4 +33,4 @@ pub use members::{MemberList, MemberRefusal, Merged};
 pub use witness::Witness;
 
 #[cfg(test)]
-mod story;
+mod tests;

@@ -1,5 +1,4 @@
-//! Whole stories, from a seed: authors and witnesses in a pretend world that loses, doubles and reorders what they say,
-//! stops them between any two steps, and gives them back an old disk.
+//! A pretend world of authors and witnesses, from a seed.
 
 use crate::act::{Act, World};
 use crate::author::Author;
@@ -8,8 +7,6 @@ use crate::draw::{Roster, Rosters};
 use crate::limits::HEAD_PATIENCE_MAX;
 use crate::witness::Witness;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -21,27 +18,27 @@ use okapi_wire::peer::member::Version;
 use okapi_wire::{BodyWriter, Message};
 
 /// Numbers from a seed.
-pub(crate) struct Dice(Hasher, u64);
+pub(super) struct Dice(Hasher, u64);
 
 impl Dice {
     fn new(seed: u64) -> Self {
         Self(Hasher::new("okapi test: dice").add(&seed.to_le_bytes()), 0)
     }
 
-    fn below(&mut self, below: u64) -> u64 {
+    pub(super) fn below(&mut self, below: u64) -> u64 {
         self.1 += 1;
         let digest = self.0.clone().add(&self.1.to_le_bytes()).digest();
         u64::from_le_bytes(digest.0[..8].try_into().unwrap()) % below
     }
 
-    fn one_in(&mut self, of: u64) -> bool {
+    pub(super) fn one_in(&mut self, of: u64) -> bool {
         of > 0 && self.below(of) == 0
     }
 }
 
 /// Kept records, by the machine they are of and their key.
-type Disk = BTreeMap<Key, Vec<u8>>;
-type Key = (char, Vec<u8>);
+pub(super) type Disk = BTreeMap<Key, Vec<u8>>;
+pub(super) type Key = (char, Vec<u8>);
 
 /// Writes that become durable together, and what may be done then.
 #[derive(Default)]
@@ -50,43 +47,43 @@ struct Batch {
     thens: Vec<Act>,
 }
 
-pub(crate) struct Node {
+pub(super) struct Node {
     key: SigningKey,
-    pub(crate) id: NodeId,
-    pub(crate) author: Author,
-    pub(crate) witness: Witness,
+    pub(super) id: NodeId,
+    pub(super) author: Author,
+    pub(super) witness: Witness,
     rosters: Rosters,
     up: bool,
-    disk: Disk,
+    pub(super) disk: Disk,
     batches: VecDeque<Batch>,
     /// What it wanted to say, in order, and how much of that was durable at one time or another.
-    said: Vec<Vec<u8>>,
+    pub(super) said: Vec<Vec<u8>>,
 }
 
 /// How unkind the world is: once in so many times, never if 0.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Trouble {
-    lost: u64,
-    doubled: u64,
-    late: u64,
-    crash: u64,
+pub(super) struct Trouble {
+    pub(super) lost: u64,
+    pub(super) doubled: u64,
+    pub(super) late: u64,
+    pub(super) crash: u64,
 }
 
-pub(crate) struct Tale {
-    pub(crate) now: Moment,
-    dice: Dice,
-    pub(crate) nodes: Vec<Node>,
+pub(super) struct Tale {
+    pub(super) now: Moment,
+    pub(super) dice: Dice,
+    pub(super) nodes: Vec<Node>,
     mail: BTreeMap<(Moment, u64), (usize, usize, LogMessage)>,
-    sent: u64,
-    pub(crate) trouble: Trouble,
-    ask_head: bool,
+    pub(super) sent: u64,
+    pub(super) trouble: Trouble,
+    pub(super) ask_head: bool,
     by_place: bool,
     list: u64,
     /// Every confirmation that was ever sent: by log and sequence, the hash.
-    confirmed: BTreeMap<(NodeId, u64), BTreeSet<Digest>>,
-    pub(crate) forked: BTreeSet<NodeId>,
+    pub(super) confirmed: BTreeMap<(NodeId, u64), BTreeSet<Digest>>,
+    pub(super) forked: BTreeSet<NodeId>,
     /// Messages and bytes by kind.
-    pub(crate) traffic: BTreeMap<&'static str, (u64, u64)>,
+    pub(super) traffic: BTreeMap<&'static str, (u64, u64)>,
 }
 
 fn version(number: u64) -> Version {
@@ -104,7 +101,7 @@ fn kind_of(message: &LogMessage) -> &'static str {
 }
 
 impl Tale {
-    pub(crate) fn new(seed: u64, count: u8) -> Self {
+    pub(super) fn new(seed: u64, count: u8) -> Self {
         let mut tale = Self {
             now: Moment(Duration::from_secs(1_800_000_000)),
             dice: Dice::new(seed),
@@ -133,7 +130,7 @@ impl Tale {
     }
 
     /// The member list changes: all learn of it now.
-    pub(crate) fn new_list(&mut self) {
+    pub(super) fn new_list(&mut self) {
         self.list += 1;
         for at in 0..self.nodes.len() {
             self.learn_list(at);
@@ -147,7 +144,7 @@ impl Tale {
     }
 
     /// Calls one node, and does what it asks for.
-    pub(crate) fn with<R>(&mut self, at: usize, call: impl FnOnce(&mut Author, &mut Witness, &World<'_>) -> R) -> R {
+    pub(super) fn with<R>(&mut self, at: usize, call: impl FnOnce(&mut Author, &mut Witness, &World<'_>) -> R) -> R {
         let up: BTreeSet<NodeId> = self.nodes.iter().filter(|node| node.up).map(|node| node.id).collect();
         let node = &mut self.nodes[at];
         let world = World {
@@ -236,7 +233,7 @@ impl Tale {
         }
     }
 
-    pub(crate) fn say(&mut self, at: usize, body: &str) {
+    pub(super) fn say(&mut self, at: usize, body: &str) {
         if self.nodes[at].up {
             let body = body.as_bytes().to_vec();
             self.nodes[at].said.push(body.clone());
@@ -245,7 +242,7 @@ impl Tale {
         }
     }
 
-    pub(crate) fn crash(&mut self, at: usize) {
+    pub(super) fn crash(&mut self, at: usize) {
         self.nodes[at].up = false;
         // Some of what was under way may have become durable, in order.
         for _ in 0..self.dice.below(3) {
@@ -261,7 +258,7 @@ impl Tale {
         self.nodes[at].batches.clear();
     }
 
-    pub(crate) fn start(&mut self, at: usize) {
+    pub(super) fn start(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let of = |machine: char| {
             let records = node.disk.iter().filter(move |((of, _), _)| *of == machine);
@@ -321,7 +318,7 @@ impl Tale {
         true
     }
 
-    pub(crate) fn run(&mut self, long: Duration) {
+    pub(super) fn run(&mut self, long: Duration) {
         let until = Moment(self.now.0 + long);
         let mut steps = 0_u64;
         while self.step(until) {
@@ -331,7 +328,7 @@ impl Tale {
     }
 
     /// The trouble is over: everyone is up, and has time.
-    pub(crate) fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         self.trouble = Trouble::default();
         for at in 0..self.nodes.len() {
             if !self.nodes[at].up {
@@ -342,12 +339,12 @@ impl Tale {
         self.run(HEAD_PATIENCE_MAX * 2);
     }
 
-    fn bodies(&self, at: usize) -> Vec<Vec<u8>> {
+    pub(super) fn bodies(&self, at: usize) -> Vec<Vec<u8>> {
         self.nodes[at].author.lines().map(|line| line.body.unwrap_or_default().to_vec()).collect()
     }
 
     /// What must hold in every honest story.
-    pub(crate) fn check(&self, seed: u64) {
+    pub(super) fn check(&self, seed: u64) {
         assert!(self.forked.is_empty(), "seed {seed}: {:?} forked, and nobody lied", self.forked);
         for ((log, sequence), hashes) in &self.confirmed {
             assert_eq!(hashes.len(), 1, "seed {seed}: two entries confirmed at {sequence} of {log:?}");
@@ -355,7 +352,7 @@ impl Tale {
     }
 
     /// What must hold when the trouble is over.
-    fn check_at_rest(&self, seed: u64) {
+    pub(super) fn check_at_rest(&self, seed: u64) {
         self.check(seed);
         for (at, node) in self.nodes.iter().enumerate() {
             assert!(!node.author.is_seeking() && node.author.drafts() == 0, "seed {seed}: node {at} still seeks");
@@ -405,230 +402,5 @@ fn hear(author: &mut Author, witness: &mut Witness, world: &World<'_>, own: Node
             author.told_entries(world, from, nonce, to, entries);
         }
         LogMessage::Entries { .. } => {}
-    }
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A story in which everyone writes while the world is as unkind as it is told to be.
-fn troubled(seed: u64, count: u8, trouble: Trouble) -> Tale {
-    let mut tale = Tale::new(seed, count);
-    tale.trouble = trouble;
-    for round in 0..40 {
-        let at = tale.dice.below(u64::from(count)) as usize;
-        for number in 0..tale.dice.below(4) {
-            tale.say(at, &format!("{round}.{number}"));
-        }
-        if tale.dice.one_in(10) {
-            tale.new_list();
-        }
-        let long = Duration::from_secs(tale.dice.below(30));
-        tale.run(long);
-    }
-    tale.rest();
-    tale
-}
-
-#[test]
-fn everything_said_is_witnessed_in_a_kind_world() {
-    for seed in 0..10 {
-        let tale = troubled(seed, 2 + seed as u8, Trouble::default());
-        tale.check_at_rest(seed);
-        for at in 0..tale.nodes.len() {
-            assert_eq!(tale.bodies(at), tale.nodes[at].said, "seed {seed}");
-            let of = |line: crate::author::LineView<'_>| line.tally.confirmations().len();
-            assert!(tale.nodes[at].author.lines().all(|line| of(line) == tale.nodes.len().min(3) - 1), "seed {seed}");
-        }
-    }
-}
-
-#[test]
-fn lost_doubled_and_late_words_change_nothing() {
-    for seed in 0..20 {
-        let trouble = Trouble { lost: 4, doubled: 3, late: 3, crash: 0 };
-        let tale = troubled(seed, 3 + seed as u8 % 6, trouble);
-        tale.check_at_rest(seed);
-        for at in 0..tale.nodes.len() {
-            assert_eq!(tale.bodies(at), tale.nodes[at].said, "seed {seed}");
-        }
-    }
-}
-
-#[test]
-fn whoever_stops_between_two_steps_goes_on_from_what_was_durable() {
-    for seed in 0..40 {
-        let trouble = Trouble { lost: 6, doubled: 6, late: 6, crash: 60 };
-        let tale = troubled(seed, 3 + seed as u8 % 6, trouble);
-        tale.check_at_rest(seed);
-        for at in 0..tale.nodes.len() {
-            // What was not durable may be missing, and nothing comes twice or out of order.
-            let mut said = tale.nodes[at].said.iter();
-            for body in tale.bodies(at) {
-                assert!(said.any(|one| *one == body), "seed {seed}: {:?}", String::from_utf8_lossy(&body));
-            }
-        }
-    }
-}
-
-/// Everything is written and witnessed; then the author gets back the disk it had at `backup` of `rounds` rounds.
-fn restored(seed: u64, count: u8, ask_head: bool, empty: bool) -> (Tale, usize) {
-    let mut tale = Tale::new(seed, count);
-    let mut backup = Disk::new();
-    for round in 0..12 {
-        if round == 5 && !empty {
-            backup = tale.nodes[0].disk.clone();
-        }
-        for number in 0..1 + tale.dice.below(3) {
-            tale.say(0, &format!("{round}.{number}"));
-        }
-        tale.run(MINUTE);
-    }
-    let before = tale.nodes[0].author.head().0 as usize;
-    tale.crash(0);
-    tale.nodes[0].disk = backup;
-    tale.ask_head = ask_head;
-    tale.start(0);
-    tale.say(0, "after");
-    tale.run(MINUTE);
-    tale.say(0, "later");
-    tale.rest();
-    (tale, before)
-}
-
-#[test]
-fn a_backup_goes_on_behind_its_true_end() {
-    for seed in 0..20 {
-        let (tale, before) = restored(seed, 2 + seed as u8 % 7, true, seed % 2 == 0);
-        tale.check_at_rest(seed);
-        assert_eq!(tale.bodies(0), tale.nodes[0].said, "seed {seed}: all it ever said is there");
-        assert_eq!(tale.nodes[0].author.head().0 as usize, before + 2, "seed {seed}");
-    }
-}
-
-#[test]
-fn a_backup_that_does_not_ask_forks_its_log() {
-    let forks = (0..10).filter(|seed| !restored(*seed, 5, false, false).0.forked.is_empty()).count();
-    assert!(forks > 5, "only {forks} of 10 careless backups were noticed");
-}
-
-#[test]
-fn entries_that_nobody_has_any_more_are_bridged() {
-    for seed in 0..10 {
-        let mut tale = Tale::new(seed, 6);
-        for round in 0..10 {
-            tale.say(0, &format!("{round}"));
-            tale.run(MINUTE);
-        }
-        // Two of the others are away when the disk is lost, and come back much later.
-        tale.crash(1);
-        tale.crash(2);
-        tale.crash(0);
-        tale.nodes[0].disk = Disk::new();
-        tale.start(0);
-        tale.say(0, "after");
-        tale.run(MINUTE * 60);
-        assert!(!tale.nodes[0].author.is_seeking(), "seed {seed}: more than half answered");
-        tale.rest();
-        tale.check(seed);
-        assert!(tale.nodes[0].author.lines().map(|line| line.head.header.sequence).eq(1..=11), "seed {seed}");
-        assert_eq!(tale.nodes[0].author.unwitnessed(), 0, "seed {seed}");
-    }
-}
-
-/// One key, two disks: the author is copied, and both copies write.
-#[test]
-fn two_copies_of_an_author_are_proven_to_fork() {
-    for seed in 0..10 {
-        let mut tale = Tale::new(seed, 5);
-        tale.say(0, "one");
-        tale.run(MINUTE);
-        let copy = tale.nodes[0].disk.clone();
-        tale.say(0, "two");
-        tale.say(0, "three");
-        tale.run(MINUTE);
-        tale.crash(0);
-        tale.nodes[0].disk = copy;
-        tale.ask_head = false;
-        tale.start(0);
-        for number in 0..4 {
-            tale.say(0, &format!("other {number}"));
-            if tale.nodes[0].author.is_forked() {
-                break;
-            }
-            tale.run(MINUTE);
-            if tale.nodes[0].author.is_forked() {
-                break;
-            }
-        }
-        let log = tale.nodes[0].id;
-        assert!(tale.forked.contains(&log), "seed {seed}");
-        assert!(tale.nodes[0].author.is_forked(), "seed {seed}: it is told, and stops");
-        let refused = tale.with(0, |author, _, world| author.append(world, 9, Vec::new()));
-        assert_eq!(refused, Err(crate::author::AppendError::Forked));
-        for ((_, sequence), hashes) in &tale.confirmed {
-            assert_eq!(hashes.len(), 1, "seed {seed}: both copies were confirmed at {sequence}");
-        }
-    }
-}
-
-#[test]
-fn a_seed_tells_the_same_story_twice() {
-    let trouble = Trouble { lost: 6, doubled: 6, late: 6, crash: 60 };
-    let tell = |seed| {
-        let tale = troubled(seed, 5, trouble);
-        (tale.sent, tale.traffic, (0..5).map(|at| tale.nodes[at].author.head()).collect::<Vec<_>>())
-    };
-    assert_eq!(tell(3), tell(3));
-    assert_ne!(tell(3), tell(4));
-}
-
-/// Messages, and bytes with the 32 of each letter's head, for each entry written.
-fn per_entry(traffic: &BTreeMap<&'static str, (u64, u64)>, entries: u64) -> (f64, f64) {
-    let (messages, bytes) = traffic.values().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1 + 32 * one.0));
-    (messages as f64 / entries as f64, bytes as f64 / entries as f64)
-}
-
-/// What everybody telling everybody would cost, by the same forms: each entry to all others, each other's confirmation
-/// to the author; `together` entries in one message.
-fn all_to_all(members: u64, together: u64, body: u64) -> (f64, f64) {
-    let (others, together) = ((members - 1) as f64, together as f64);
-    let message = 32.0 + 1.0 + 4.0;
-    let submit = message + 40.0 + 163.0 + (together - 1.0) * 47.0 + together * (223.0 + body as f64);
-    let confirmed = message + together * 209.0;
-    (2.0 * others / together, others * (submit + confirmed) / together)
-}
-
-/// The figures of `docs/notes/network.md`, "Timeline": run with `--nocapture` to see them.
-#[test]
-#[allow(clippy::print_stdout, reason = "the table is what the test is run for")]
-fn two_witnesses_cost_a_fraction_of_everybody() {
-    const MEMBERS: u8 = 100;
-    const AUTHORS: usize = 4;
-    let body = "d".repeat(68);
-    std::println!("{MEMBERS} members, per entry         messages      bytes   all to all: messages      bytes");
-    for together in [1, 4, 16] {
-        let mut tale = Tale::new(1, MEMBERS);
-        let rounds = 128 / together;
-        for round in 0..rounds * 2 {
-            if round == rounds {
-                // The first half is how they meet; what it costs then, it costs for ever.
-                tale.traffic.clear();
-            }
-            for at in 0..AUTHORS {
-                (0..together).for_each(|_| tale.say(at, &body));
-            }
-            tale.run(MINUTE);
-        }
-        let (messages, bytes) = per_entry(&tale.traffic, (rounds * together) as u64 * AUTHORS as u64);
-        let (all_messages, all_bytes) = all_to_all(u64::from(MEMBERS), together as u64, 68);
-        std::println!(
-            "{together:>2} entries a round         {messages:>10.1} {bytes:>10.0} {all_messages:>22.1} {all_bytes:>10.0}"
-        );
-        tale.check(1);
-        assert_eq!((0..AUTHORS).map(|at| tale.nodes[at].author.unwitnessed()).sum::<usize>(), 0);
-        assert!(messages <= 4.5, "{messages} messages an entry");
-        let worth = if together == 1 { (40.0, 8.0) } else { (0.0, 5.0) };
-        assert!(all_messages / messages > worth.0, "{all_messages} : {messages}");
-        assert!(all_bytes / bytes > worth.1, "{all_bytes} : {bytes}");
     }
 }

@@ -1,0 +1,4 @@
+//! Authors and witnesses together.
+
+mod story;
+mod world;
