@@ -109,6 +109,8 @@ impl Peer {
         let mut shapes = core::mem::take(&mut self.maps.wanted);
         if self.maps.stale && self.list_rested() {
             self.maps.stale = false;
+            // What waited for the list to rest need not wait any more, even if no placement changes.
+            self.mine.all_dirty();
             shapes.extend(self.maps.computed.keys().copied());
             shapes.insert(self.target_shape());
         }

@@ -5,6 +5,7 @@ use super::Breach;
 use crate::host::{Fate, Host};
 use crate::truth::Intact;
 use crate::world::World;
+use okapi_base::Shape;
 use okapi_peers::Peer;
 
 pub(super) fn ill(world: &World) -> Option<String> {
@@ -68,8 +69,12 @@ fn segments(world: &World) -> Option<String> {
         if (count as usize) < counted.count() {
             return ill(format!("only {count} shards of {} are intact", deed.shape));
         }
-        let (target, survives) = (peer.wanted_shape(), view.survives.unwrap_or(0));
-        if deed.shape.n() < target.n() || survives < target.n() - target.k() {
+        // A liar may or may not be there when it is needed.
+        let others = there(world).filter(|(_, other, _)| other.is_honest() && !other.leaving && other.member != host.member);
+        let (target, possible) = (peer.wanted_shape(), others.count());
+        let survives = view.survives.unwrap_or(0);
+        let least = target.n().min(possible + Shape::in_own_half(possible)).saturating_sub(target.k());
+        if deed.shape.k() < target.k().min(possible / 3) || survives < least.min(target.n() - target.k()) {
             return ill(format!("lies as {} that survives {survives} and should as {target}", deed.shape));
         }
     }
