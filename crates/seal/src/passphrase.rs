@@ -35,7 +35,8 @@ impl Passphrase {
     ///
     /// # Errors
     /// [`PassphraseError`] if it is empty or too long.
-    pub fn new(text: Zeroizing<String>) -> Result<Self, PassphraseError> {
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Result<Self, PassphraseError> {
+        let text = text.into();
         match text.len() {
             0 => Err(PassphraseError::Empty),
             1..=PASSPHRASE_MAX => Ok(Self(text)),
