@@ -19,14 +19,15 @@ const ROUND: Duration = Duration::from_millis(300);
 pub(crate) fn run(options: &Options) {
     let rounds = if options.quick { 1 } else { ROUNDS };
     let mut table = Table::new(&["what, by one thread", "", "a second", "each"]);
-    let keys: [(&str, fn() -> RecipientKey); 4] = [
-        ("X25519", || MemberSecret::random().recipient_key()),
-        ("RSA 2048", || RecipientKey::Rsa(RsaPrivateKey::generate(RsaSize::Bits2048))),
-        ("RSA 3072", || RecipientKey::Rsa(RsaPrivateKey::generate(RsaSize::Bits3072))),
-        ("RSA 4096", || RecipientKey::Rsa(RsaPrivateKey::generate(RsaSize::Bits4096))),
+    let rsa = |size| RecipientKey::Rsa(RsaPrivateKey::generate(size));
+    let keys = [
+        ("X25519", MemberSecret::random().recipient_key()),
+        ("RSA 2048", rsa(RsaSize::Bits2048)),
+        ("RSA 3072", rsa(RsaSize::Bits3072)),
+        ("RSA 4096", rsa(RsaSize::Bits4096)),
     ];
-    for (name, make) in keys {
-        let (key, context) = (make(), Context::of_grid(b"bench"));
+    let context = Context::of_grid(b"bench");
+    for (name, key) in keys {
         let recipients = [key.recipient()];
         let sealed = wrap(&recipients, &context);
         let wraps = often(rounds, || drop(wrap(&recipients, &context)));

@@ -233,14 +233,14 @@ fn rsa_secrets_go_both_ways_between_okapi_and_openssl() {
             house.openssl(&format!("pkey -in {key} -check -noout"), &[]);
             house.openssl(&format!("pkey -in {key} -pubout -out public.pem"), &[]);
             assert_eq!(house.ok(&format!("key export --key {key}")).as_bytes(), house.path_bytes("public.pem"));
-            house.ok(&format!("key wrap --to public.pem secret -o wrapped -q"));
+            house.ok("key wrap --to public.pem secret -o wrapped -q");
             house.openssl(&format!("pkeyutl -decrypt -inkey {key} -in wrapped -out back"), &OAEP);
             assert!(house.same("secret", "back"), "{key}: openssl opens what okapi wrapped");
             house.openssl("pkeyutl -encrypt -pubin -inkey public.pem -in secret -out wrapped", &OAEP);
             let back = house.run(&format!("key unwrap --key {key} wrapped"));
             assert!(back.code == 0 && back.out == secret, "{key}: okapi opens what openssl wrapped");
             // A file for it, too.
-            house.ok(&format!("key encrypt --to public.pem secret -o sealed -q"));
+            house.ok("key encrypt --to public.pem secret -o sealed -q");
             let back = house.run(&format!("key decrypt --key {key} sealed -o -"));
             assert!(back.code == 0 && back.out == secret, "{key}");
         }
