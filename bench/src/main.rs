@@ -1,11 +1,13 @@
 //! Okapi beside its peers, measured in one run: `grid` against redis and memcached, `store` against fjall, redb and LMDB.
+//! `keys` measures what keys cost, alone.
 //!
-//! Start it with `cargo xtask bench grid` or `cargo xtask bench store`: that builds it as it ships and installs the
+//! Start it with `cargo xtask bench grid` and so on: that builds it as it ships and installs the
 //! servers it needs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks through its standard streams")]
 
 mod contender;
 mod grid;
+mod keys;
 mod memory_copy;
 mod options;
 mod random;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let done = match words.split_first() {
         Some((what, rest)) if what == "grid" => Options::read(rest).and_then(|options| grid::run(&options)),
         Some((what, rest)) if what == "store" => Options::read(rest).and_then(|options| store::run(&options)),
+        Some((what, rest)) if what == "keys" => Options::read(rest).map(|options| keys::run(&options)),
         Some((what, rest)) if what == store::LIFE => store::live(rest),
         _ => Err(options::USAGE.into()),
     };

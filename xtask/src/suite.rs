@@ -20,8 +20,12 @@ struct Tally {
     failed: u64,
 }
 
+/// Programs that the tests themselves run, and the packages they come from. A test that lacks one fails.
+const PROGRAMS: &[(&str, &str)] = &[("openssl", "openssl"), ("script", "bsdutils"), ("setsid", "util-linux")];
+
 /// Runs everything and closes with one line of counts.
 pub(crate) fn run() -> Result<(), String> {
+    debian::install(PROGRAMS)?;
     let mut total = Tally::default();
     let mut broken = Vec::new();
     for Part { name, command, counts } in parts() {

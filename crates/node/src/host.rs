@@ -9,7 +9,7 @@ use crate::stores::Stores;
 use crate::visitor::Visitor;
 use okapi_base::limits::{GRIDS_MAX, RECORDS_MAX};
 use okapi_base::{BlockSize, Durability, GridId, Ticket};
-use okapi_seal::node_key::KeyError;
+use okapi_seal::KeyError;
 use okapi_store::{Broken, Shape, WriteError};
 use okapi_wire::message::{GridCreate, GridCreated};
 use okapi_wire::{Status, Token};

@@ -2,8 +2,7 @@
 
 use crate::host::{Host, HostSettings, OpenError, Opened};
 use crate::stores::{Opener, Stores};
-use okapi_seal::NodeKey;
-use okapi_seal::node_key::KeyError;
+use okapi_seal::{KeyError, NodeKey};
 use okapi_store::log::{Log, RealDisk};
 use okapi_store::memory::Memory;
 use okapi_store::{fjall, log, memory};

@@ -7,6 +7,7 @@ mod del;
 mod fsck;
 pub(crate) mod get;
 mod grid;
+mod key;
 pub(crate) mod ls;
 pub(crate) mod map;
 pub(crate) mod put;
@@ -32,6 +33,7 @@ shells a word that begins with # needs quotes, '#5'; --index 5 needs none.";
 pub(crate) enum Command {
     Up(up::Args),
     Config(up::Config),
+    Key(key::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -61,10 +63,11 @@ pub(crate) enum Data {
 }
 
 /// The commands in groups, as the help shows them; every command is in one.
-pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "replicate"]),
+    ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
 ];
@@ -76,6 +79,7 @@ impl Command {
             Self::Shell(args) => return args.run(session),
             Self::Up(args) => args.run(&mut session, matches),
             Self::Config(args) => args.run(&mut session, matches),
+            Self::Key(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),

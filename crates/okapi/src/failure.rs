@@ -88,6 +88,9 @@ impl fmt::Display for Failure {
     }
 }
 
+/// So that a failure can go through the error of a stream.
+impl std::error::Error for Failure {}
+
 /// The operating system's words without Rust's number behind them.
 pub(crate) fn system_words(error: &io::Error) -> String {
     let text = error.to_string();

@@ -3,7 +3,7 @@
 //! [`cli`] is the list of commands, [`command`] has a file for each. A command runs with a [`session::Session`]: the
 //! flags of all commands ([`global`]), the settings of this machine's node ([`settings`]), connections, and the
 //! [`view`] it shows its results on. What it can be about: [`place`] (grids, records, blocks), [`span`] (parts of
-//! them), [`size`] (amounts). [`transfer`] moves bytes, [`chart`] draws maps, [`words`] and [`completion`] serve the
+//! them), [`size`] (amounts), [`passphrase`] (what people type unseen). [`transfer`] moves bytes, [`chart`] draws maps, [`words`] and [`completion`] serve the
 //! shell, [`failure`] is how it ends badly.
 
 mod chart;
@@ -13,6 +13,7 @@ mod completion;
 mod failure;
 mod global;
 mod interrupt;
+mod passphrase;
 mod place;
 mod session;
 mod settings;

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::view::{Progress, View};
 use okapi_client::RecordError;
+use okapi_seal::sealed_file::FileError;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -251,10 +252,14 @@ pub(crate) fn fill(from: &mut dyn Read, label: &str, buffer: &mut [u8]) -> Resul
     Ok(filled)
 }
 
-/// The failure within an error of a stream: the record's own if it is one.
+/// The failure within an error of a stream: the record's or the encrypted file's own if it is one.
 pub(crate) fn from_io(error: io::Error, label: &str) -> Failure {
-    match error.downcast::<RecordError>() {
-        Ok(error) => error.into(),
+    let error = match error.downcast::<RecordError>() {
+        Ok(error) => return error.into(),
+        Err(error) => error,
+    };
+    match error.downcast::<FileError>() {
+        Ok(error) => Failure::from(error).at(label),
         Err(error) => Failure::io(label, &error),
     }
 }

@@ -22,6 +22,7 @@ impl Hasher {
 
     /// Adds bytes. Fields of varying length need their length put before them by the caller.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "it is no sum: the order counts")]
     pub fn add(mut self, bytes: &[u8]) -> Self {
         self.0.update(bytes);
         self

@@ -1,17 +1,42 @@
-//! Encrypting, deriving keys and keeping the node key: everything that touches a secret.
+//! Encrypting, deriving, sharing and keeping keys: everything that touches a secret.
 //!
-//! The algorithms are AES-256-GCM (through aws-lc-rs) and BLAKE3. What is sealed is laid out by those who seal it.
+//! At the bottom are AES-256-GCM ([`aead`]), Ed25519 ([`sign`]), HPKE and RSA-OAEP (all through aws-lc-rs), Argon2id
+//! ([`passphrase`]) and BLAKE3 ([`hash`]). On them stand the node's key ([`node_key`]), who a member is ([`identity`],
+//! [`phrase`], [`member_key`]), keys sealed to others ([`recipient`], [`envelope`], [`pem`]) and whole files
+//! ([`sealed_file`]). What else is sealed is laid out by those who seal it.
 
 pub mod aead;
 pub mod code;
+#[cfg(test)]
+mod dice;
+pub mod envelope;
 pub mod hash;
+mod hpke;
+pub mod identity;
+pub mod key_file;
+pub mod member_key;
 pub mod node_key;
+pub mod passphrase;
+pub mod pem;
+pub mod phrase;
 pub mod proof;
+pub mod recipient;
+pub mod rsa;
+pub mod sealed_file;
+mod secret;
 pub mod sign;
 
 pub use aead::{ALGORITHM_AES_256_GCM, Forged, NONCE_BYTES, Nonce, Sealer, TAG_BYTES};
+pub use envelope::{Context, DataKey, Envelope};
 pub use hash::{Hasher, hash};
-pub use node_key::{KeyError, NodeKey, Secret};
+pub use identity::MemberSecret;
+pub use key_file::KeyError;
+pub use member_key::MemberKey;
+pub use node_key::NodeKey;
+pub use passphrase::Passphrase;
+pub use phrase::RecoveryPhrase;
+pub use recipient::{Recipient, RecipientKey};
+pub use secret::Secret;
 pub use sign::{SIGNATURE_BYTES, Signature, SigningKey, verify};
 
 /// Fills `bytes` from the operating system's source of randomness.

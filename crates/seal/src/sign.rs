@@ -1,6 +1,7 @@
 //! Ed25519 signatures of members and nodes.
 
-use crate::node_key::Secret;
+use crate::Secret;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use okapi_base::Digest;
 
@@ -36,6 +37,11 @@ impl SigningKey {
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
         self.pair.public_key().as_ref().try_into().expect("an Ed25519 public key has 32 bytes")
+    }
+
+    /// The key as PKCS#8; wiped when dropped.
+    pub(crate) fn pkcs8(&self) -> Pkcs8V1Der<'static> {
+        self.pair.as_der().expect("a key that was made can be written")
     }
 
     /// Signs a digest. What is signed is always the hash of a whole record under a context of its own

@@ -6,6 +6,7 @@ mod dice;
 mod follow;
 mod hostile;
 mod house;
+mod key;
 mod nodes;
 mod scripts;
 mod signals;
