@@ -69,7 +69,9 @@ fn one_that_keeps_half_of_the_leaves_is_caught_soon() {
 fn one_that_never_answers_is_caught_after_a_few() {
     let mut world = with_a_liar(Honesty::Honest);
     world.fate =
-        Box::new(|sent| if sent.from == 4 && matches!(sent.body(), Body::Proof(..)) { Fate::Lost } else { Fate::Arrives });
+        Box::new(
+            |sent| if sent.from == 4 && matches!(sent.body(), Body::Proof(..)) { Fate::Lost } else { Fate::Arrives },
+        );
     is_caught_within(&mut world, u64::from(AUDITS_UNANSWERED));
 }
 

@@ -94,7 +94,11 @@ fn one_two_three_step_by_step() {
     assert_eq!((placed(&world, 0, 2), placed(&world, 1, 2)), (120_000, 120_000));
     assert_eq!((placed(&world, 2, 0), placed(&world, 2, 1)), (20_000, 20_000));
     assert_eq!((placed(&world, 0, 1), placed(&world, 1, 0)), (0, 0), "what lies well stays");
-    let order: Vec<usize> = world.sent.as_ref().expect("letters are seen").iter()
+    let order: Vec<usize> = world
+        .sent
+        .as_ref()
+        .expect("letters are seen")
+        .iter()
         .filter(|sent| sent.to == 2 && matches!(sent.body(), Body::Place(_)))
         .map(|sent| sent.from)
         .collect();

@@ -115,9 +115,12 @@ fn two_newcomers_join_while_the_inviter_restarts_at_any_step() {
         // The first newcomer hears the answer late: its vouch is out while the inviter restarts and vouches again.
         let late = world.nodes[one].id;
         let at_late = world.at(late);
-        world.fate = Box::new(move |sent| {
-            if sent.to == at_late && sent.from == 0 { Fate::Late(MINUTE / 2) } else { Fate::Arrives }
-        });
+        world.fate =
+            Box::new(
+                move |sent| {
+                    if sent.to == at_late && sent.from == 0 { Fate::Late(MINUTE / 2) } else { Fate::Arrives }
+                },
+            );
         world.order(one, orders[0].clone());
         let mut inputs = 0;
         let until = okapi_base::machine::Moment(world.now.0 + MINUTE * 2);

@@ -2,6 +2,7 @@
 //! member bent and broken.
 
 mod audit;
+mod contracts;
 mod growth;
 mod join;
 mod mend;

@@ -36,7 +36,8 @@ fn the_first_holder_mends_and_the_owner_takes_it_over() {
     // The mender has one shard itself: it fetches one more, and sends the missing one.
     assert!(matches!(menders[..], [(_, 1, 5_000, 5_000)]), "{menders:?}");
     world.open(0);
-    let settled = |world: &World| world.is_complete(0, name, Shape::TwoOfSix) && !world.holders(0, name).contains(&Some(victim));
+    let settled =
+        |world: &World| world.is_complete(0, name, Shape::TwoOfSix) && !world.holders(0, name).contains(&Some(victim));
     assert!(world.run_until(2 * DAY, settled), "{:?}", world.holders(0, name));
     world.settle(2 * DAY);
     assert_eq!(world.survives(0, name), Some(4));
@@ -78,7 +79,8 @@ fn a_mender_that_dies_is_followed_by_the_next() {
     for at in &holders[..5] {
         world.nodes[*at].pace = |_| MINUTE;
     }
-    let fetching = |world: &World| (1..9).find(|at| world.nodes[*at].peer.as_ref().is_some_and(|peer| !peer.is_quiet()));
+    let fetching =
+        |world: &World| (1..9).find(|at| world.nodes[*at].peer.as_ref().is_some_and(|peer| !peer.is_quiet()));
     assert!(world.run_until(14 * DAY, |world| fetching(world).is_some()), "nobody mends");
     let mender = fetching(&world).expect("it was just seen");
     world.crash(mender);

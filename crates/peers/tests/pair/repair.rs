@@ -58,7 +58,12 @@ fn what_vanishes_is_found_by_audit() {
     world.nodes[holder].disk.shards.clear();
     // After it was caught it is given nothing for a day, and there is nobody else.
     assert!(world.run_until(6 * DAY, |world| !repaired(world, 0).is_empty()));
-    assert!(world.nodes[0].events.iter().any(|event| matches!(event, Event::Caught { node, .. } if *node == world.nodes[holder].id)));
+    assert!(
+        world.nodes[0]
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Caught { node, .. } if *node == world.nodes[holder].id))
+    );
     assert_eq!(placed(&world), 5_000);
 }
 
@@ -133,7 +138,9 @@ fn two_failures_during_a_repair_do_not_restart_it() {
     // Once the first of the three is there again, two of those that are being asked fail too.
     let placed_one = |world: &World| placed(world) >= 10_000;
     assert!(world.run_until(10 * DAY, placed_one));
-    let asked: Vec<usize> = (1..19).filter(|at| world.nodes[*at].peer.as_ref().is_some_and(|peer| peer.books().sums().reserved > 0)).collect();
+    let asked: Vec<usize> = (1..19)
+        .filter(|at| world.nodes[*at].peer.as_ref().is_some_and(|peer| peer.books().sums().reserved > 0))
+        .collect();
     assert_eq!(asked.len(), 3, "three are asked at once");
     for at in &asked[..2] {
         world.crash(*at);

@@ -122,7 +122,11 @@ fn a_restore_goes_on_after_a_restart_at_any_step() {
         world.run(SECOND);
         world.open(0);
         world.order(0, Order::Restore { via });
-        assert!(world.run_until(DAY, |world| all_back(world, &content)), "restarted after {after}: {:?}", done(&world, 0));
+        assert!(
+            world.run_until(DAY, |world| all_back(world, &content)),
+            "restarted after {after}: {:?}",
+            done(&world, 0)
+        );
         world.settle(5 * DAY);
     }
 }

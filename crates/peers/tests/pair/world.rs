@@ -458,7 +458,11 @@ impl World {
         }
         // No plan gives one node two shards of a segment for long, so that the fewer of both is what counts.
         let spare = |(k, (indexes, nodes)): (&u8, &(BTreeSet<u8>, BTreeSet<usize>))| {
-            if *k == 1 { nodes.len().checked_sub(1) } else { indexes.len().min(nodes.len()).checked_sub(usize::from(*k)) }
+            if *k == 1 {
+                nodes.len().checked_sub(1)
+            } else {
+                indexes.len().min(nodes.len()).checked_sub(usize::from(*k))
+            }
         };
         by_k.iter().filter_map(spare).max()
     }
@@ -497,7 +501,8 @@ impl World {
                     if burnt && matches!(difference.matter, Matter::Contract(..)) {
                         continue;
                     }
-                    faults.push(format!("books of {owner} with {holder}: {} ({:?})", difference.what, difference.matter));
+                    faults
+                        .push(format!("books of {owner} with {holder}: {} ({:?})", difference.what, difference.matter));
                 }
             }
         }
@@ -512,13 +517,17 @@ impl World {
                 let owner = self.at(shard.owner);
                 let named = active.contains(&owner) && self.names(owner, *shard, at);
                 if active.contains(&owner) && !named {
-                    faults.push(format!("node {at} holds shard {}.{} that {owner} does not give it", shard.k, shard.index));
+                    faults.push(format!(
+                        "node {at} holds shard {}.{} that {owner} does not give it",
+                        shard.k, shard.index
+                    ));
                 }
             }
             for segment in self.peer(at).segments() {
                 let Some(deed) = segment.deed else { continue };
                 for (index, slot) in (0..).zip(&deed.slots) {
-                    let Some(holder) = slot.holder.map(|node| self.at(node)).filter(|node| active.contains(node)) else {
+                    let Some(holder) = slot.holder.map(|node| self.at(node)).filter(|node| active.contains(node))
+                    else {
                         continue;
                     };
                     let shard = ShardId { owner: deed.owner, segment: deed.segment, k: deed.shape.k() as u8, index };
