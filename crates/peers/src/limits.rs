@@ -86,5 +86,11 @@ pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub const AUDIT_AGAIN: Duration = Duration::from_secs(60);
 /// Unanswered audits in a row, of a holder that is here, that count as a failed one.
 pub const AUDITS_UNANSWERED: u32 = 3;
+/// How long a holder that was caught is given nothing more; each further time twice as long.
+pub const DISTRUST_FIRST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often that time is doubled, at most.
+pub const DISTRUST_DOUBLED_MAX: u32 = 5;
+/// Audits that it must answer after that until it is asked as gladly as others.
+pub const FORGIVEN_AFTER: u32 = 8;
 /// How often a member says anew what it attests another.
 pub const ATTEST_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -55,7 +55,7 @@ use self::restore::Restore;
 use self::segment::Mine;
 use self::work::Job;
 use crate::books::Books;
-use crate::machine::{Blob, Event, Input, Order, Output};
+use crate::machine::{Blob, Event, Input, Order, Output, Work};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::machine::{Machine, Moment};
@@ -207,6 +207,7 @@ impl Peer {
         self.review();
         self.tell();
         self.mend();
+        self.restore_more();
         self.audit();
         self.upkeep();
         self.outputs.extend(self.keeper.flush());
@@ -232,6 +233,7 @@ impl Peer {
                 self.post_mail(mail);
             }
             Then::Committed(name) => self.committed(name),
+            Then::Drop(shard) => self.work(Job::Drop(shard), Work::DropShard { shard }),
         }
     }
 

@@ -3,10 +3,13 @@
 use super::Peer;
 use super::refusal::Refusal;
 use super::work::Job;
-use crate::limits::{AUDITS_UNANSWERED, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, ATTEST_EVERY};
+use crate::limits::{
+    ATTEST_EVERY, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_UNANSWERED, DISTRUST_DOUBLED_MAX,
+    DISTRUST_FIRST, FORGIVEN_AFTER,
+};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::stamp::stamp;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{Digest, NodeId};
@@ -50,6 +53,17 @@ struct Audited {
 pub(crate) struct Audits {
     holders: BTreeMap<NodeId, Audited>,
     last: u64,
+    distrusted: BTreeMap<NodeId, Distrust>,
+}
+
+/// What is left of trust in a node that was caught.
+#[derive(Debug, Clone, Copy, Default)]
+struct Distrust {
+    times: u32,
+    /// Until when it is given nothing at all; the beginning of time once that is over.
+    until: Moment,
+    /// Audits it has answered since.
+    answered: u32,
 }
 
 impl Audits {
@@ -57,7 +71,8 @@ impl Audits {
         let next = |audited: &Audited| match &audited.audit {
             Audit::Due(at) | Audit::Asked(_, at) => *at,
         };
-        self.holders.values().map(next).min()
+        let trusted = self.distrusted.values().map(|it| it.until).filter(|until| *until != Moment::default());
+        self.holders.values().map(next).chain(trusted).min()
     }
 
     /// Probes answered and failed by a holder.
@@ -81,8 +96,54 @@ impl Peer {
         }
     }
 
+    /// After a restart: whoever holds shards is audited as before.
+    pub(super) fn audit_all_from_now(&mut self) {
+        let deeds = self.mine.segments.values().filter_map(|segment| segment.deed.as_ref());
+        let holders: BTreeSet<NodeId> = deeds.flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder).collect();
+        holders.into_iter().for_each(|holder| self.audit_from_now(holder));
+    }
+
+    /// Whether a node was caught lately: what it threw away is not given to it again and again.
+    pub(super) fn is_distrusted(&self, node: NodeId) -> bool {
+        self.audits.distrusted.get(&node).is_some_and(|it| it.until > self.now)
+    }
+
+    /// Whether a node was caught and has not yet answered enough audits since.
+    pub(super) fn was_caught(&self, node: NodeId) -> bool {
+        self.audits.distrusted.contains_key(&node)
+    }
+
+    fn distrust(&mut self, node: NodeId) {
+        let it = self.audits.distrusted.entry(node).or_default();
+        it.answered = 0;
+        if it.until <= self.now {
+            it.until = Moment(self.now.0 + DISTRUST_FIRST * 2u32.pow(it.times.min(DISTRUST_DOUBLED_MAX)));
+            it.times += 1;
+        }
+    }
+
+    fn forgive(&mut self, node: NodeId) {
+        let Some(it) = self.audits.distrusted.get_mut(&node) else { return };
+        it.answered += 1;
+        if it.answered >= FORGIVEN_AFTER && it.until <= self.now {
+            self.audits.distrusted.remove(&node);
+            self.mine.dirty_for(node);
+        }
+    }
+
+    /// Those whose time is over may be given shards again.
+    fn trust_again(&mut self) {
+        let now = self.now;
+        let over = |(node, it): (&NodeId, &mut Distrust)| {
+            (it.until <= now && core::mem::take(&mut it.until) != Moment::default()).then_some(*node)
+        };
+        let again: Vec<NodeId> = self.audits.distrusted.iter_mut().filter_map(over).collect();
+        again.into_iter().for_each(|node| self.mine.dirty_for(node));
+    }
+
     /// Asks those who are due, and judges those who did not answer.
     pub(super) fn audit(&mut self) {
+        self.trust_again();
         let now = self.now;
         let due = |audited: &Audited| match &audited.audit {
             Audit::Due(at) | Audit::Asked(_, at) => *at <= now,
@@ -152,10 +213,14 @@ impl Peer {
         if from != shard.owner {
             return self.refuse(Refusal::NotYours);
         }
-        if self.theirs.shards.contains_key(&shard) {
-            self.work(Job::Prove(from, shard, number), Work::Prove { shard, leaves });
-        } else {
-            self.send(from, Body::Proof(shard, number));
+        match self.theirs.shards.get(&shard) {
+            Some(held) if leaves.iter().any(|leaf| u64::from(*leaf) >= proof::leaf_count(held.bytes)) => {
+                self.refuse(Refusal::Malformed);
+            }
+            Some(_) => self.work(Job::Prove(from, shard, number), Work::Prove { shard, leaves }),
+            None => {
+                self.send(from, Body::Proof(shard, number));
+            }
         }
     }
 
@@ -183,6 +248,7 @@ impl Peer {
             audited.answered += 1;
             audited.audit = Audit::Due(Moment(self.now.0 + AUDIT_EVERY));
             self.attest(from);
+            self.forgive(from);
         } else if self.shards_at(from).iter().any(|(held, ..)| *held == shard) {
             self.failed_audit(from, shard);
         } else {
@@ -205,6 +271,7 @@ impl Peer {
     /// A node gave wrong bytes, no proof, or none at all.
     pub(super) fn caught(&mut self, node: NodeId, shard: ShardId) {
         self.tell_user(Event::Caught { node, shard });
+        self.distrust(node);
         if shard.owner == self.node {
             self.not_held(node, shard, No::Missing);
         }

@@ -126,6 +126,6 @@ impl Peer {
 
     /// Whether a node may be asked to hold a shard now.
     pub(super) fn may_take(&self, node: NodeId) -> bool {
-        self.is_here(node) && !self.has_declined(node) && !self.is_leaving_node(node)
+        self.is_here(node) && !self.has_declined(node) && !self.wants_out(node) && !self.is_distrusted(node)
     }
 }

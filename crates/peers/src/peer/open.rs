@@ -3,8 +3,9 @@
 use super::join::{parse_record, parse_ticket};
 use super::segment::Telling;
 use super::*;
-use crate::books::Caps;
+use crate::books::{Caps, EntryError};
 use okapi_wire::Message;
+use okapi_wire::peer::member::State;
 use okapi_wire::peer::shard::{AmendedDeed, Deed};
 
 /// Why a peer cannot be opened from its records.
@@ -34,13 +35,17 @@ impl Peer {
         records: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<Self, OpenError> {
         let mut peer = Self::empty(identity, settings, entropy, now);
-        let group = records.iter().find(|(key, _)| key[..] == [kept::kind::GROUP]);
-        match group.and_then(|(_, value)| <[u8; 32]>::try_from(value.as_slice()).ok()) {
-            None => peer.found_group(),
-            Some(group) => {
-                peer.group = GroupId(group);
+        let key = Vec::from([kept::kind::GROUP]);
+        match records.iter().find(|(found, _)| *found == key) {
+            None if records.is_empty() => peer.found_group(),
+            // A node that takes the loss of its group for a first start would write over what is left.
+            None => return Err(OpenError::Record { key }),
+            Some((_, value)) => {
+                peer.group = GroupId(value.as_slice().try_into().map_err(|_| OpenError::Record { key })?);
                 peer.take_records(records)?;
                 peer.follow_members();
+                peer.reopen_books();
+                peer.audit_all_from_now();
                 peer.mine.all_dirty();
             }
         }
@@ -102,17 +107,21 @@ impl Peer {
             }
         }
         self.members = MemberList::open(self.group, members);
-        let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
-        self.books = Books::open(self.node, self.group, self.caps(), lines)
-            .map_err(|_| OpenError::Record { key: first })?;
+        let books = Books::open(self.node, self.group, self.caps(), lines.iter().copied());
+        self.books = books.map_err(|why| {
+            let (EntryError::Kind { at, .. } | EntryError::Line { at, .. }) = why;
+            OpenError::Record { key: kept::prefixed(kept::kind::LEDGER, lines[at].0) }
+        })?;
         let records: Vec<_> = self.members.iter().cloned().collect();
         for record in records {
             self.note_conduct(record.binding.member, &record);
         }
-        if self.is_leaving_node(self.node) {
-            self.part = Part::Draining;
-            self.books.set_draining(true);
-        }
+        self.part = match self.members.get(self.node).map(|own| own.state) {
+            Some(State::Leaving) => Part::Draining,
+            Some(State::Parted) => Part::Parted,
+            _ => Part::Staying,
+        };
+        self.books.set_draining(self.part != Part::Staying);
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(super) fn moved(view: &View<'_>, deed: &Deed) -> Option<Need> {
     }
     let need = need(view, deed, Reshape::Moved);
     let has_place = |node: &okapi_base::NodeId| {
-        view.peer.is_here(*node) && !deed.slots.iter().any(|slot| slot.holder == Some(*node))
+        view.peer.may_take(*node) && !view.peer.was_caught(*node) && !deed.slots.iter().any(|slot| slot.holder == Some(*node))
     };
     (!need.wanted().is_empty() && view.desired.iter().any(has_place)).then_some(need)
 }

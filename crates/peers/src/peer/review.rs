@@ -30,8 +30,8 @@ pub(super) enum Verdict {
     Fine,
     /// Something is to be done.
     Need(Need),
-    /// It cannot be said before the placement is computed.
-    NoMap,
+    /// It cannot be said, or done, before the placement of a shape is computed.
+    NoMap(Shape),
 }
 
 impl Peer {
@@ -48,9 +48,9 @@ impl Peer {
                 Some(Verdict::Need(need)) => {
                     self.ready.insert((self.urgency(name, &need), name));
                 }
-                Some(Verdict::NoMap) => {
+                Some(Verdict::NoMap(shape)) => {
                     self.awaiting_map.insert(name);
-                    self.want_map(self.target_shape());
+                    self.want_map(shape);
                 }
                 Some(Verdict::Fine) => self.is_fine(name),
                 None => {}
@@ -92,7 +92,7 @@ impl Peer {
             return None;
         }
         let target = self.target_shape();
-        let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap) };
+        let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap(target)) };
         let desired = map.holders(group_of(&name), &self.identity.member, &self.node);
         let view = View { peer: self, name, segment, target, desired };
         let Some(deed) = &segment.deed else {
@@ -104,7 +104,12 @@ impl Peer {
             .or_else(|| reshape::narrower(&view, deed))
             .or_else(|| super::part::drained(&view, deed))
             .or_else(|| reshape::moved(&view, deed));
-        Some(need.map_or(Verdict::Fine, Verdict::Need))
+        Some(match need {
+            // After a restart the placement of an older shape may not be there.
+            Some(need) if self.maps.of(need.shape).is_none() => Verdict::NoMap(need.shape),
+            Some(need) => Verdict::Need(need),
+            None => Verdict::Fine,
+        })
     }
 
     /// Lower is more urgent: how many more losses the segment survives, segments never placed first.
@@ -157,9 +162,10 @@ impl View<'_> {
         (0..deed.slots.len()).map(step).collect()
     }
 
-    /// Whether there is somebody who could take a shard at once and has none.
+    /// Whether there is somebody who could take a shard at once and has none, or has lost the one it had.
     pub(super) fn has_candidate(&self, deed: &Deed) -> bool {
-        let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        let slots = (0..).zip(&deed.slots).filter(|(index, _)| !self.segment.lost.contains(index));
+        let holders: Vec<NodeId> = slots.filter_map(|(_, slot)| slot.holder).collect();
         let is_free = |node: &NodeId| !holders.contains(node) && self.peer.may_take(*node);
         self.peer.candidates(self.name, self.target, &holders).next().is_some()
             || self.desired.iter().any(is_free)
@@ -173,7 +179,7 @@ impl View<'_> {
         let (owner, own) = (&self.peer.identity.member, &self.peer.node);
         let others = map.replacement(group_of(&self.name), owner, own, &holders);
         let may = |node: NodeId| {
-            !holders.contains(&node) && !self.peer.is_leaving_node(node) && self.peer.is_counted_on(node)
+            !holders.contains(&node) && !self.peer.wants_out(node) && self.peer.is_counted_on(node)
         };
         others.chain(self.desired.iter().copied()).any(may)
     }

@@ -22,8 +22,10 @@ pub(crate) struct Segment {
     pub(crate) placed_under: Option<Digest>,
     /// Shards that their holders are known to have lost.
     pub(crate) lost: BTreeSet<u8>,
-    /// Nodes that menders gave a shard to while this node was away, by index.
+    /// Nodes that have a shard although no deed says so, by index: menders gave it to them while this node was away.
     pub(crate) mended: BTreeMap<u8, NodeId>,
+    /// Nodes that may have a shard by a plan of an earlier run, before there was any deed to tell them.
+    pub(crate) strays: BTreeSet<NodeId>,
     /// Whether menders gave shards to nodes that are to be told to drop them.
     pub(crate) resettle: bool,
     /// Who has not yet said that it knows the deed or the release, and since when it is asked.
@@ -59,6 +61,7 @@ impl Segment {
             placed_under: None,
             lost: BTreeSet::new(),
             mended: BTreeMap::new(),
+            strays: BTreeSet::new(),
             resettle: false,
             untold: BTreeMap::new(),
             plan: None,

@@ -111,12 +111,20 @@ impl Peer {
         let mut taken = plan.taken();
         taken.extend(old);
         let is_free = |node: &NodeId| !taken.contains(node) && !plan.tried.contains(node) && self.may_take(*node);
-        let mended = segment.mended.get(&index).copied().filter(is_free);
+        // Who has it already need not be willing to take any more.
+        let is_there = |node: &NodeId| !taken.contains(node) && !plan.tried.contains(node) && self.is_here(*node);
+        let mended = segment.mended.get(&index).copied().filter(is_there);
         let map = self.maps.of(plan.shape);
         let desired = map.map(|map| map.holders(group_of(&name), &self.identity.member, &self.node));
-        let wished = || desired.into_iter().flatten().find(is_free);
-        let next = || self.candidates(name, plan.shape, &taken).find(is_free);
-        let Some(node) = mended.or_else(wished).or_else(next) else {
+        let next = self.candidates(name, plan.shape, &taken).filter(is_free);
+        // Who was caught before is asked only when there is nobody else.
+        let mut stained = None;
+        let spotless = desired.into_iter().flatten().filter(is_free).chain(next).find(|node| {
+            let is_stained = self.was_caught(*node);
+            stained = stained.or(is_stained.then_some(*node));
+            !is_stained
+        });
+        let Some(node) = mended.or(spotless).or(stained) else {
             return self.set_step(name, index, Step::Nobody(old));
         };
         let ask = Ask { node, old, since: self.now, next: self.now, tries: 0 };
@@ -149,6 +157,14 @@ impl Peer {
         }
     }
 
+    /// The next time a node is asked will be the first.
+    fn ask_anew(&mut self, name: SegmentName, index: u8) {
+        let next = Moment(self.now.0 + RETRY_FIRST);
+        if let Some(Step::Asking(ask)) = self.plan_mut(name).map(|plan| &mut plan.steps[usize::from(index)]) {
+            (ask.tries, ask.next) = (0, next);
+        }
+    }
+
     fn give_up_on(&mut self, name: SegmentName, index: u8, ask: Ask) {
         if let Some(plan) = self.plan(name) {
             let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
@@ -168,10 +184,12 @@ impl Peer {
         let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
         let (root, content) = (draft.slots[usize::from(index)].root, plan.shards.get(&index).cloned());
         let draft = draft.clone();
-        match content {
-            Some(content) if self.reserve_own(shard, bytes) => {
+        match content.map(|content| (self.reserve_own(shard, bytes), content)) {
+            Some((Ok(()), content)) => {
                 self.work(Job::StoreOwn(shard, draft), Work::StoreShard { shard, root, bytes: content });
             }
+            // It is being dropped there just now.
+            Some((Err(No::Busy), _)) => self.ask_anew(name, index),
             _ => self.refused(self.node, shard, No::Full),
         }
     }
@@ -242,7 +260,7 @@ impl Peer {
                 // Its books say otherwise than ours: a contract of the next revision settles it.
                 let bytes = self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
                 self.struck(from, shard);
-                self.ask_contract(from, bytes as u64);
+                self.insist_on_contract(from, bytes as u64);
             }
             _ => {
                 self.give_up_on(shard.segment, shard.index, ask);
@@ -266,7 +284,7 @@ impl Peer {
         let reshapes = segment.deed.as_ref().is_some_and(|deed| deed.shape != plan.shape);
         // What lies with those who want to leave does not count for long.
         let leaves = |deed: &Deed, index: usize| {
-            plan.why == Why::Drain && deed.slots[index].holder.is_some_and(|node| self.is_leaving_node(node))
+            plan.why == Why::Drain && deed.slots[index].holder.is_some_and(|node| self.wants_out(node))
         };
         let was = segment.deed.as_ref().map_or(0, |deed| {
             let counts = |index: &usize| self.is_good(segment, deed, *index) && !leaves(deed, *index);
@@ -300,9 +318,8 @@ impl Peer {
         let told = Telling { next: now, tries: 0 };
         let before = segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder);
         let after = deed.slots.iter().filter_map(|slot| slot.holder);
-        let mended = segment.mended.values().copied();
-        let concerned: Vec<NodeId> =
-            before.chain(after).chain(mended).chain(plan.tried.iter().copied()).filter(|node| *node != self.node).collect();
+        let others = segment.mended.values().chain(&segment.strays).chain(&plan.tried).copied();
+        let concerned: Vec<NodeId> = before.chain(after).chain(others).filter(|node| *node != self.node).collect();
         segment.untold.extend(concerned.iter().map(|node| (*node, told)));
         for (index, step) in (0..).zip(&plan.steps) {
             if matches!(step, Step::Done(_)) {
@@ -311,18 +328,19 @@ impl Peer {
         }
         segment.lost.retain(|index| usize::from(*index) < deed.slots.len());
         segment.mended.clear();
+        segment.strays.clear();
         segment.resettle = false;
         segment.placed_under = Some(version);
         segment.fruitless = 0;
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
         self.mine.tell_at(name, Some(now));
+        self.report(name, &plan, old.as_ref(), &deed);
         self.keep_segment(name);
         self.drop_own_unless_named(name, &deed);
         self.settle_books(name, &concerned, &deed);
         self.log_deed(name, &deed);
         self.keeper.then(Then::Committed(name));
-        self.report(name, &plan, old.as_ref(), &deed);
         self.mine.dirty.insert(name);
     }
 

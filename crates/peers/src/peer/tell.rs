@@ -1,5 +1,7 @@
 //! Tells holders how a segment lies now, or that it is released, until each has said that it knows.
 
+use super::keep::Then;
+use super::post::{Mail, nothing};
 use super::segment::Telling;
 use super::{Peer, kept};
 use crate::limits::{RETRY_FIRST, TELL_AWAY};
@@ -49,7 +51,8 @@ impl Peer {
             telling.next = Moment(now.0 + wait.min(TELL_AWAY));
             telling.tries = (telling.tries + 1).min(16);
             if let Some(body) = body.clone().filter(|_| here) {
-                self.send(node, body);
+                // Only once it is durable: a deed that others know and its owner does not could never be revised.
+                self.keeper.then(Then::Send(Mail { to: node, body, payload: nothing() }));
             }
         }
         let segment = self.mine.segments.get_mut(&name).expect("it is there");
@@ -107,7 +110,7 @@ impl Peer {
         if segment.release.is_some() {
             return;
         }
-        let mut concerned: Vec<NodeId> = segment.mended.values().copied().collect();
+        let mut concerned: Vec<NodeId> = segment.mended.values().chain(&segment.strays).copied().collect();
         concerned.extend(segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder));
         if let Some(plan) = segment.plan.take() {
             concerned.extend(plan.taken());

@@ -18,7 +18,7 @@ pub(crate) enum Job {
     /// A shard that was offered.
     Store(Offer),
     /// Giving back room.
-    Drop,
+    Drop(ShardId),
     /// A shard someone fetches.
     Serve(NodeId, ShardId),
     /// A proof someone asked for.
@@ -49,8 +49,7 @@ impl Peer {
             Job::Code(name) => self.coded(name, done),
             Job::StoreOwn(shard, draft) => self.stored_own(shard, &draft, &done),
             Job::Store(offer) => self.stored(&offer, &done),
-            // The room was given back in the books when it was asked for.
-            Job::Drop => self.part_if_drained(),
+            Job::Drop(shard) => self.dropped(shard),
             Job::Serve(to, shard) => self.serve(to, shard, done),
             Job::Prove(to, shard, number) => self.proved(to, shard, number, done),
             Job::GatherOwn(shard) => self.gathered_own(shard, done),
