@@ -10,5 +10,6 @@ mod part;
 mod repair;
 mod restart;
 mod restore;
+mod untrusted;
 mod world;
 mod yard;
