@@ -36,6 +36,7 @@ mod work;
 
 pub use self::audit::join_proofs;
 pub use self::identity::Identity;
+pub use self::open::OpenError;
 pub use self::pulse::Contact;
 pub use self::refusal::{Refusal, Refusals};
 

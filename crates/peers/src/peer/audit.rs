@@ -297,8 +297,10 @@ impl Peer {
 
     /// An owner attests what this node holds for it.
     pub(super) fn attested(&mut self, from: NodeId, attestation: Attestation) {
-        let fits = attestation.subject == self.node && attestation.by == from;
-        if !fits || !members::is_attestation_good(&attestation, &self.group) {
+        if attestation.subject != self.node || attestation.by != from {
+            return self.refuse(Refusal::NotYours);
+        }
+        if !members::is_attestation_good(&attestation, &self.group) {
             return self.refuse(Refusal::BadSignature);
         }
         if self.attested.get(&from).is_some_and(|known| known.stamp >= attestation.stamp) {
