@@ -6,7 +6,8 @@
 //!   reported [`Input::Kept`] survives a crash, what was not may or may not;
 //! - each [`Output::Work`] is answered by exactly one [`Input::Worked`] with its ticket, in any order; work that
 //!   writes (store a shard, restore a segment) is durable when it is answered, and what was not answered may be there,
-//!   torn or missing after a crash;
+//!   torn or missing after a crash: shards that an opened peer does not hold ([`crate::Peer::held`]) are then removed by
+//!   the driver, before it hands over the first input;
 //! - letters come from who they say they come from (the link is pinned to the node's key), but may be lost, doubled,
 //!   delayed or reordered, and their content is whatever that node chose.
 

@@ -37,6 +37,7 @@ mod work;
 
 pub use self::audit::join_proofs;
 pub use self::identity::Identity;
+pub use self::open::OpenError;
 pub use self::pulse::Contact;
 pub use self::refusal::{Refusal, Refusals};
 pub use self::view::MemberView;
@@ -60,7 +61,7 @@ use self::segment::Mine;
 use self::work::Job;
 use crate::books::Books;
 use crate::history::Histories;
-use crate::machine::{Blob, Event, Input, Order, Output};
+use crate::machine::{Blob, Event, Input, Order, Output, Work};
 use crate::measure::Speeds;
 use crate::safety::Pace;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -223,6 +224,7 @@ impl Peer {
         self.review();
         self.tell();
         self.mend();
+        self.restore_more();
         self.audit();
         self.upkeep();
         self.go_on_logging();
@@ -250,6 +252,7 @@ impl Peer {
             }
             Then::Committed(name) => self.committed(name),
             Then::Logged(sequence) => self.logged(sequence),
+            Then::Drop(shard) => self.work(Job::Drop(shard), Work::DropShard { shard }),
         }
     }
 

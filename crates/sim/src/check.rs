@@ -45,6 +45,7 @@ impl fmt::Display for Breach {
 #[derive(Debug, Default)]
 pub struct Checks {
     looks: u64,
+    held: held::Held,
     storm: storm::Storm,
 }
 
@@ -54,7 +55,7 @@ impl Checks {
         self.looks += 1;
         loss::look(world)?;
         caps::look(world)?;
-        held::look(world)?;
+        self.held.look(world)?;
         if self.looks % 6 == 0 {
             placement::look(world)?;
             timeline::look(world)?;

@@ -10,7 +10,7 @@ use crate::limits::{
 };
 use crate::machine::{Blob, Done, Event, Work};
 use crate::stamp::stamp;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{Digest, NodeId};
@@ -132,6 +132,13 @@ impl Peer {
         }
     }
 
+    /// After a restart: whoever holds shards is audited as before.
+    pub(super) fn audit_all_from_now(&mut self) {
+        let deeds = self.mine.segments.values().filter_map(|segment| segment.deed.as_ref());
+        let holders: BTreeSet<NodeId> = deeds.flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder).collect();
+        holders.into_iter().for_each(|holder| self.audit_from_now(holder));
+    }
+
     /// Asks those who are due, and judges those who did not answer.
     pub(super) fn audit(&mut self) {
         let now = self.now;
@@ -205,8 +212,14 @@ impl Peer {
         if from != shard.owner {
             return self.refuse(Refusal::NotYours);
         }
-        match self.theirs.shards.get(&shard).map(|held| held.root) {
-            Some(root) => self.work(Job::Prove(from, shard, number), Work::Prove { shard, root, leaves }),
+        match self.theirs.shards.get(&shard) {
+            Some(held) if leaves.iter().any(|leaf| u64::from(*leaf) >= proof::leaf_count(held.bytes)) => {
+                self.refuse(Refusal::Malformed);
+            }
+            Some(held) => {
+                let root = held.root;
+                self.work(Job::Prove(from, shard, number), Work::Prove { shard, root, leaves });
+            }
             None => {
                 self.send(from, Body::Proof(shard, number));
             }
@@ -289,6 +302,9 @@ impl Peer {
     /// A node gave wrong bytes, no proof, or none at all.
     pub(super) fn caught(&mut self, node: NodeId, shard: ShardId) {
         self.tell_user(Event::Caught { node, shard });
+        if let Some(audited) = self.audits.holders.get_mut(&node) {
+            audited.lost(self.now);
+        }
         if shard.owner == self.node {
             self.not_held(node, shard, No::Missing);
         }

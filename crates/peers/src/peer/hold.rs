@@ -84,10 +84,12 @@ pub(crate) struct Theirs {
     turn: Option<NodeId>,
     /// Shards that are on their way here, and until when they are waited for.
     inbound: BTreeMap<ShardId, (Offer, Moment)>,
-    /// Shards that are being written.
-    pub(crate) storing: BTreeSet<ShardId>,
-    /// Shards that are being removed. Work is done in any order: none is written again before it is gone.
-    dropping: BTreeSet<ShardId>,
+    /// Shards that are being written, by the deed of which revision.
+    pub(crate) storing: BTreeMap<ShardId, u32>,
+    /// Those among them that a newer deed does not want any more.
+    void: BTreeSet<ShardId>,
+    /// Shards that are being dropped, with their bytes: they lie there until that is done.
+    pub(crate) dropping: BTreeMap<ShardId, u64>,
 }
 
 /// The shard of a deed at an index.
@@ -125,10 +127,10 @@ impl Peer {
             self.learn_offer(&offer);
             return self.give_receipt(offer.from, shard);
         }
-        if self.theirs.storing.contains(&shard) {
+        if self.theirs.storing.contains_key(&shard) {
             return;
         }
-        if self.theirs.dropping.contains(&shard) {
+        if self.theirs.dropping.contains_key(&shard) {
             return self.say_no(&offer, No::Busy);
         }
         if let Some((known, _)) = self.theirs.inbound.get(&shard) {
@@ -137,16 +139,16 @@ impl Peer {
             }
             return;
         }
-        if let Err(no) = self.may_hold(&offer) {
+        let waiting = self.theirs.offers.get(&offer.deed.owner);
+        let full = waiting.is_some_and(|queue| queue.len() >= OFFERS_MAX && queue.iter().all(|o| o.shard() != shard));
+        let may = if full { Err(No::Busy) } else { self.may_hold(&offer) };
+        if let Err(no) = may {
             return self.say_no(&offer, no);
         }
         let queue = self.theirs.offers.entry(offer.deed.owner).or_default();
-        if let Some(same) = queue.iter_mut().find(|other| other.shard() == shard) {
-            *same = offer;
-        } else if queue.len() >= OFFERS_MAX {
-            return self.say_no(&offer, No::Busy);
-        } else {
-            queue.push_back(offer);
+        match queue.iter_mut().find(|other| other.shard() == shard) {
+            Some(same) => *same = offer,
+            None => queue.push_back(offer),
         }
         self.next_inbound();
     }
@@ -264,16 +266,17 @@ impl Peer {
 
     /// A shard's bytes came.
     pub(super) fn came(&mut self, from: NodeId, shard: ShardId, bytes: Blob) {
-        let Some((offer, _)) = self.theirs.inbound.remove(&shard).filter(|(offer, _)| offer.from == from) else {
+        if self.theirs.inbound.get(&shard).is_none_or(|(offer, _)| offer.from != from) {
             return self.refuse(Refusal::Unasked);
-        };
+        }
+        let (offer, _) = self.theirs.inbound.remove(&shard).expect("it was just seen");
         let root = offer.deed.slots[usize::from(shard.index)].root;
         if bytes.len() as u64 != offer.deed.shape.shard_bytes(offer.deed.bytes) {
             self.unreserve(shard);
             self.refuse(Refusal::Malformed);
             self.say_no(&offer, No::BadBytes);
         } else {
-            self.theirs.storing.insert(shard);
+            self.theirs.storing.insert(shard, offer.deed.revision);
             self.work(Job::Store(offer), Work::StoreShard { shard, root, bytes });
         }
         self.next_inbound();
@@ -283,6 +286,10 @@ impl Peer {
     pub(super) fn stored(&mut self, offer: &Offer, done: &Done) {
         let shard = offer.shard();
         self.theirs.storing.remove(&shard);
+        if self.theirs.void.remove(&shard) {
+            self.unreserve(shard);
+            return self.drop_bytes(shard, offer.deed.shape.shard_bytes(offer.deed.bytes));
+        }
         match done {
             Done::Well => {}
             Done::Full => {
@@ -422,6 +429,9 @@ impl Peer {
             self.theirs.inbound.remove(&shard);
             self.unreserve(shard);
         }
+        let is_old =
+            |(shard, by): &(&ShardId, &u32)| shard.owner == owner && shard.segment == segment && **by < revision;
+        self.theirs.void.extend(self.theirs.storing.iter().filter(is_old).map(|(shard, _)| *shard));
     }
 
     /// The owner no longer needs a segment.
@@ -453,9 +463,7 @@ impl Peer {
 
     /// Gives back the room of a shard.
     pub(super) fn drop_shard(&mut self, shard: ShardId) {
-        if self.theirs.shards.remove(&shard).is_none() {
-            return;
-        }
+        let Some(held) = self.theirs.shards.remove(&shard) else { return };
         self.keeper.remove(kept::held_key(&shard));
         self.books_drop(shard);
         if self.theirs.held(shard.owner, shard.segment).next().is_none() {
@@ -463,11 +471,17 @@ impl Peer {
             self.keeper.remove(kept::deed_key(shard.owner, shard.segment));
             self.keeper.remove(kept::draft_key(shard.owner, shard.segment));
         }
-        self.theirs.dropping.insert(shard);
-        self.work(Job::Drop(shard), Work::DropShard { shard });
+        self.drop_bytes(shard, held.bytes);
     }
 
-    /// A shard is gone from the disk. Its room was given back in the books when that was asked for.
+    /// Has the bytes of a shard removed once no record of it is left: what is there without one is no harm, what is
+    /// missing would be.
+    fn drop_bytes(&mut self, shard: ShardId, bytes: u64) {
+        self.theirs.dropping.insert(shard, bytes);
+        self.keeper.then(Then::Drop(shard));
+    }
+
+    /// The bytes of a shard are gone.
     pub(super) fn dropped(&mut self, shard: ShardId) {
         self.theirs.dropping.remove(&shard);
         self.part_if_drained();
@@ -475,7 +489,7 @@ impl Peer {
 
     /// Whether a shard is being written or removed just now.
     pub(super) fn is_moving(&self, shard: &ShardId) -> bool {
-        self.theirs.storing.contains(shard) || self.theirs.dropping.contains(shard)
+        self.theirs.storing.contains_key(shard) || self.theirs.dropping.contains_key(shard)
     }
 
     /// A shard that should be here is not, or is damaged.

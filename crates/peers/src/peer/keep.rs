@@ -1,7 +1,7 @@
 //! What a peer keeps durably, and what it does only once that is durable.
 
 use super::post::Mail;
-use crate::machine::Output;
+use crate::machine::{Output, ShardId};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -14,6 +14,8 @@ pub(crate) enum Then {
     Logged(u64),
     /// A segment's deed is durable.
     Committed(okapi_base::SegmentName),
+    /// The record of a shard is gone for good: so may be its bytes.
+    Drop(ShardId),
 }
 
 /// Gathers the writes of one change into one batch.

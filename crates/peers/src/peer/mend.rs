@@ -81,6 +81,15 @@ impl Peer {
         concerned.into_iter().for_each(|at| self.mend_later(at));
     }
 
+    /// A holder came back: what could not be mended without its shards may be now.
+    pub(super) fn mend_again(&mut self, holder: NodeId) {
+        let concerns = |(at, foreign): &(&At, &super::hold::Foreign)| {
+            self.pulses.contact(at.0) == Contact::Gone && foreign.holders().any(|(_, node)| node == holder)
+        };
+        let concerned: Vec<At> = self.theirs.deeds.iter().filter(concerns).map(|(at, _)| *at).collect();
+        concerned.into_iter().for_each(|at| self.mend_later(at));
+    }
+
     fn mend_later(&mut self, at: At) {
         let Some(rank) = self.mend_rank(at) else { return };
         self.mends.queue.insert((Moment(self.now.0 + MEND_STAGGER * rank), at));
@@ -387,8 +396,8 @@ impl Peer {
     /// it otherwise when it is told of the deed.
     fn own_amended(&mut self, amendment: &Amendment) {
         let name = amendment.segment;
-        if self.check_signer(amendment.mender).is_err() || !self.verified(amendment.mender, amendment) {
-            return self.refuse(Refusal::BadSignature);
+        if let Err(refusal) = self.check_own_amendment(amendment) {
+            return self.refuse(refusal);
         }
         let knows_itself = self.knows_itself();
         let Some(segment) = self.mine.segments.get_mut(&name) else {
@@ -406,5 +415,25 @@ impl Peer {
         // A deed of the next revision settles it, whoever is named.
         segment.resettle = true;
         self.mine.dirty.insert(name);
+    }
+
+    /// Whether somebody who held a shard of one's own segment says that another has one now.
+    fn check_own_amendment(&self, amendment: &Amendment) -> Result<(), Refusal> {
+        if amendment.group != self.group {
+            return Err(Refusal::WrongGroup);
+        }
+        self.check_signer(amendment.mender)?;
+        if let Some(segment) = self.mine.segments.get(&amendment.segment)
+            && let Some(deed) = segment.deed.as_ref().filter(|deed| deed.revision == amendment.revision)
+        {
+            if usize::from(amendment.index) >= deed.slots.len() {
+                return Err(Refusal::Malformed);
+            }
+            let named = deed.slots.iter().any(|slot| slot.holder == Some(amendment.mender));
+            if !named && !segment.mended.values().any(|node| *node == amendment.mender) {
+                return Err(Refusal::NotYours);
+            }
+        }
+        if self.verified(amendment.mender, amendment) { Ok(()) } else { Err(Refusal::BadSignature) }
     }
 }

@@ -3,10 +3,11 @@
 use super::join::{parse_record, parse_ticket};
 use super::segment::Telling;
 use super::*;
-use crate::books::Caps;
+use crate::books::{Caps, EntryError};
 use crate::history::GRACE_DEFAULT_MS;
 use crate::limits::MENDING;
 use okapi_wire::Message;
+use okapi_wire::peer::member::State;
 use okapi_wire::peer::shard::{AmendedDeed, Deed};
 
 /// Why a peer cannot be opened from its records.
@@ -38,14 +39,17 @@ impl Peer {
         records: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<Self, OpenError> {
         let mut peer = Self::empty(identity, settings, entropy, now);
-        let group = records.iter().find(|(key, _)| key[..] == [kept::kind::GROUP]);
-        match group.and_then(|(_, value)| <[u8; 32]>::try_from(value.as_slice()).ok()) {
-            None => peer.found_group(),
-            Some(group) => {
-                peer.group = GroupId(group);
+        let key = Vec::from([kept::kind::GROUP]);
+        match records.iter().find(|(found, _)| *found == key) {
+            None if records.is_empty() => peer.found_group(),
+            // A node that takes the loss of its group for a first start would write over what is left.
+            None => return Err(OpenError::Record { key }),
+            Some((_, value)) => {
+                peer.group = GroupId(value.as_slice().try_into().map_err(|_| OpenError::Record { key })?);
                 peer.take_records(records)?;
                 peer.follow_members();
                 peer.forget_what_was_under_way();
+                peer.audit_all_from_now();
                 peer.mine.all_dirty();
             }
         }
@@ -121,18 +125,22 @@ impl Peer {
         self.members = MemberList::open(self.group, members);
         self.logs = Logs::open(self.node, own_log, other_logs, self.settings.care.ask_head, self.now)
             .map_err(|_| OpenError::Record { key: Vec::from([kept::kind::AUTHOR]) })?;
-        let first = lines.first().map_or(Vec::new(), |(key, _)| key.to_vec());
-        self.books =
-            Books::open(self.node, self.group, self.caps(), lines).map_err(|_| OpenError::Record { key: first })?;
+        let books = Books::open(self.node, self.group, self.caps(), lines.iter().copied());
+        self.books = books.map_err(|why| {
+            let (EntryError::Kind { at, .. } | EntryError::Line { at, .. }) = why;
+            OpenError::Record { key: kept::prefixed(kept::kind::LEDGER, lines[at].0) }
+        })?;
         self.take_histories(&seen)?;
         let records: Vec<_> = self.members.iter().cloned().collect();
         for record in records {
             self.note_conduct(record.binding.member, &record);
         }
-        if self.is_leaving_node(self.node) {
-            self.part = Part::Draining;
-            self.books.set_draining(true);
-        }
+        self.part = match self.members.get(self.node).map(|own| own.state) {
+            Some(State::Leaving) => Part::Draining,
+            Some(State::Parted) => Part::Parted,
+            _ => Part::Staying,
+        };
+        self.books.set_draining(self.part != Part::Staying);
         Ok(())
     }
 

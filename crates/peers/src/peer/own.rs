@@ -8,6 +8,7 @@ use crate::limits::SEGMENTS_MAX;
 use crate::machine::{Blob, Done, Event, Thing};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use okapi_base::shape::SHARDS_MAX;
 use okapi_base::{GroupId, NodeId, SegmentName};
 use okapi_wire::peer::letter::{Body, Held, INVENTORY_MAX, No};
 use okapi_wire::peer::shard::{Deed, ShardId, Slot};
@@ -126,7 +127,8 @@ impl Peer {
     /// is lost.
     pub(super) fn inventory_came(&mut self, from: NodeId, after: Option<SegmentName>, more: bool, lines: &[Held]) {
         self.restore_inventory(from, lines);
-        if more && let Some(last) = lines.last() {
+        // Each page goes on after the one before, or the end would never come.
+        if let Some(last) = lines.last().filter(|last| more && after.is_none_or(|after| last.segment > after)) {
             self.send(from, Body::InventoryAsk(Some(last.segment)));
         }
         if !self.knows_itself() {
@@ -136,6 +138,7 @@ impl Peer {
         let there: BTreeSet<(SegmentName, u8, u8)> =
             lines.iter().map(|line| (line.segment, line.k, line.index)).collect();
         let names: BTreeSet<SegmentName> = lines.iter().map(|line| line.segment).collect();
+        lines.iter().for_each(|line| self.found_stray(from, line));
         for name in names {
             self.explain(from, name);
         }
@@ -156,6 +159,17 @@ impl Peer {
             self.not_held(from, shard, No::Missing);
         }
         self.books_follow(from, &there, covered);
+    }
+
+    /// A node has a shard of a segment of which there is no deed yet: a plan gave it up too soon. The next one begins with
+    /// it.
+    fn found_stray(&mut self, holder: NodeId, line: &Held) {
+        let Some(segment) = self.mine.segments.get_mut(&line.segment) else { return };
+        let is_known = segment.deed.is_some() || segment.release.is_some() || segment.plan.is_some();
+        if !is_known && usize::from(line.index) < SHARDS_MAX {
+            segment.mended.insert(line.index, holder);
+            self.mine.dirty.insert(line.segment);
+        }
     }
 
     /// Tells a holder how a segment lies of which it holds something, if it may not know.

@@ -14,7 +14,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{Digest, GroupId, MemberId, NodeId, SegmentName, Shape};
-use okapi_wire::peer::contract::{Contract, Ending, Proposal, Side};
+use okapi_wire::peer::contract::{Contract, Ending, Proposal, Side, Terms};
 use okapi_wire::peer::letter::{Balance, Body, No};
 use okapi_wire::peer::member::{Attestation, MemberRecord};
 use okapi_wire::peer::shard::{Deed, Release, ShardId};
@@ -23,6 +23,8 @@ use okapi_wire::peer::shard::{Deed, Release, ShardId};
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     proposal: Proposal,
+    /// For how many bytes beyond what lies there already.
+    more: u64,
     next: Moment,
     tries: u32,
 }
@@ -33,6 +35,8 @@ pub(crate) struct Pacts {
     asked: BTreeMap<NodeId, Asked>,
     /// Who said no, and until when it is not asked again.
     declined: BTreeMap<NodeId, Moment>,
+    /// Who was asked for a contract although there was one, and until when that is not done again.
+    insisted: BTreeMap<NodeId, Moment>,
     /// What the group says of each member, and what this node has seen itself.
     conducts: BTreeMap<MemberId, Conduct>,
     seen: BTreeMap<MemberId, Conduct>,
@@ -242,16 +246,39 @@ impl Peer {
 
     /// Asks a holder for a contract with room for `more` bytes.
     pub(super) fn ask_contract(&mut self, node: NodeId, more: u64) {
-        if self.pacts.asked.contains_key(&node) || !self.is_here(node) {
+        if self.pacts.asked.contains_key(&node) || !self.is_here(node) || self.has_ended(node) {
             return;
         }
-        let Some(mut terms) = next_terms(self.now, &self.books, node, more) else { return };
+        let Some(terms) = next_terms(self.now, &self.books, node, more) else { return };
+        self.ask_terms(node, terms, more);
+    }
+
+    /// A holder says that there is no contract, or a smaller one than ours, as if it had lost its books: one of the next
+    /// revision settles it.
+    pub(super) fn insist_on_contract(&mut self, node: NodeId, more: u64) {
+        let now = self.now;
+        let current = self.books.pair(&node).and_then(|pair| pair.lent()).copied();
+        let Some(current) = current.filter(|_| next_terms(now, &self.books, node, more).is_none()) else {
+            return self.ask_contract(node, more);
+        };
+        let lately = self.pacts.insisted.get(&node).is_some_and(|until| *until > now);
+        if lately || self.pacts.asked.contains_key(&node) {
+            return;
+        }
+        self.pacts.insisted.insert(node, Moment(now.0 + RETRY_MAX));
+        let Some(revision) = current.revision().checked_add(1) else { return };
+        let from = stamp(now);
+        let terms = Terms { from, until: from.saturating_add(contract::TERM_MS), revision, ..current.contract.terms };
+        self.ask_terms(node, terms, more);
+    }
+
+    fn ask_terms(&mut self, node: NodeId, mut terms: Terms, more: u64) {
         let placed = self.books.pair(&node).map_or(0, |pair| pair.sums().placed());
         let promise = self.members.get(node).map_or(0, |record| record.promise);
         // A small node is not asked for more than a small part of it at a time, so that others find room there too.
         terms.bytes = terms.bytes.min((placed + more).saturating_add(promise / CONTRACT_PART));
         let proposal = contract::propose(terms, &self.identity.signing);
-        self.pacts.asked.insert(node, Asked { proposal, next: self.now, tries: 0 });
+        self.pacts.asked.insert(node, Asked { proposal, more, next: self.now, tries: 0 });
         self.ask_contracts();
     }
 
@@ -279,8 +306,11 @@ impl Peer {
         if agreed.terms.owner == from && agreed.terms.holder == self.node && agreed.terms.group == self.group {
             return self.reminded(agreed);
         }
-        if agreed.terms.owner != self.node || agreed.terms.holder != from || agreed.terms.group != self.group {
+        if agreed.terms.owner != self.node || agreed.terms.holder != from {
             return self.refuse(Refusal::NotYours);
+        }
+        if agreed.terms.group != self.group {
+            return self.refuse(Refusal::WrongGroup);
         }
         if !contract::verify_contract(&agreed) {
             return self.refuse(Refusal::BadSignature);
@@ -322,17 +352,21 @@ impl Peer {
         };
         let placed = self.books.pair(&from).map_or(0, |pair| pair.sums().placed());
         let mut terms = asked.proposal.terms;
-        if most > placed && most < terms.bytes {
+        // A contract that has no room for what it is asked for would be signed, and asked for again, without end.
+        if most >= placed.saturating_add(asked.more) && most > 0 && most < terms.bytes {
             terms.bytes = most;
             let proposal = contract::propose(terms, &self.identity.signing);
-            self.pacts.asked.insert(from, Asked { proposal, next: self.now, tries: asked.tries });
+            self.pacts.asked.insert(from, Asked { proposal, next: self.now, ..asked });
             return self.ask_contracts();
         }
         self.pacts.declined.insert(from, Moment(self.now.0 + DECLINED_REST));
         for (name, index) in self.asks_at(from) {
             let shard =
                 self.plan(name).map(|plan| ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index });
-            if let Some(shard) = shard {
+            // What is on its way under the contract there is has its room.
+            let there = shard.and_then(|shard| self.books.pair(&from)?.placed_piece(&piece(shard)));
+            let on_its_way = there.is_some_and(|there| there.state == PlacedState::Sent);
+            if let Some(shard) = shard.filter(|_| !on_its_way) {
                 self.refused(from, shard, No::Allowance);
             }
         }
@@ -341,6 +375,12 @@ impl Peer {
     /// Whether a node said lately that it will not sign for more.
     pub(super) fn has_declined(&self, node: NodeId) -> bool {
         self.pacts.declined.get(&node).is_some_and(|until| *until > self.now)
+    }
+
+    /// Whether the contract with a node was ended by one of both: what lies there moves away, and nothing more goes there
+    /// before it is empty and struck out.
+    pub(super) fn has_ended(&self, node: NodeId) -> bool {
+        self.books.pair(&node).and_then(|pair| pair.lent()).is_some_and(|lent| lent.ending.is_some())
     }
 
     /// The indexes for which plans ask a node.
@@ -367,6 +407,12 @@ impl Peer {
 
     /// Reserves room for a shard that is offered.
     pub(super) fn reserve(&mut self, shard: ShardId, bytes: u64, by_mender: bool) -> Result<(), No> {
+        // What is being dropped still lies there, and two writes of one shard must not overtake each other.
+        let dropping = &self.theirs.dropping;
+        let taken = self.books.sums().held().saturating_add(dropping.values().sum());
+        if dropping.contains_key(&shard) || (!dropping.is_empty() && taken.saturating_add(bytes) > self.caps().server) {
+            return Err(No::Busy);
+        }
         let basis = if by_mender { Basis::Mend { most: self.allowance_of(shard.owner) } } else { Basis::Contract };
         let entered = self.books.reserve(self.now, shard.owner, piece(shard), bytes, basis);
         let no = match &entered {
@@ -379,11 +425,10 @@ impl Peer {
         no.map_or(Ok(()), Err)
     }
 
-    pub(super) fn reserve_own(&mut self, shard: ShardId, bytes: u64) -> bool {
-        self.reserve(shard, bytes, false).is_ok() && {
-            let sent = self.books.send(self.now, self.node, piece(shard), bytes);
-            self.enter(sent)
-        }
+    pub(super) fn reserve_own(&mut self, shard: ShardId, bytes: u64) -> Result<(), No> {
+        self.reserve(shard, bytes, false)?;
+        let sent = self.books.send(self.now, self.node, piece(shard), bytes);
+        if self.enter(sent) { Ok(()) } else { Err(No::Full) }
     }
 
     pub(super) fn unreserve(&mut self, shard: ShardId) {
@@ -407,8 +452,11 @@ impl Peer {
 
     /// An owner asks for a contract.
     pub(super) fn proposed(&mut self, from: NodeId, proposal: &Proposal) {
-        if proposal.terms.owner != from {
+        if proposal.terms.owner != from || proposal.terms.holder != self.node {
             return self.refuse(Refusal::NotYours);
+        }
+        if proposal.terms.group != self.group {
+            return self.refuse(Refusal::WrongGroup);
         }
         let allowance = {
             let holder = self.identity.member;
@@ -448,7 +496,13 @@ impl Peer {
     }
 
     pub(super) fn ended(&mut self, from: NodeId, ending: Ending) {
-        if ending.by() != from || !contract::verify_ending(self.now, self.group, &ending) {
+        if ending.by() != from || ![ending.owner, ending.holder].contains(&self.node) {
+            return self.refuse(Refusal::NotYours);
+        }
+        if ending.group != self.group {
+            return self.refuse(Refusal::WrongGroup);
+        }
+        if !contract::verify_ending(self.now, self.group, &ending) {
             return self.refuse(Refusal::BadSignature);
         }
         let entered = self.books.enter_ending(ending);
@@ -551,8 +605,8 @@ impl Peer {
         let differs = own.placed != said.held;
         let Some(pulse) = self.pulses.nodes.get_mut(&other) else { return };
         pulse.differs = if differs { pulse.differs + 1 } else { 0 };
-        if pulse.differs >= 3 {
-            pulse.differs = 0;
+        // Less and less often: what one inventory does not settle the next may not either.
+        if pulse.differs.is_multiple_of(3) && (pulse.differs / 3).is_power_of_two() {
             self.send(other, Body::InventoryAsk(None));
         }
     }

@@ -22,10 +22,10 @@ pub(crate) enum Part {
     Parted,
 }
 
-/// The shards that lie with a node that wants to leave go elsewhere. Where everyone else has one already they are let go,
+/// The shards that lie with a node that wants to be rid of them go elsewhere. Where everyone else has one already they are let go,
 /// as long as what stays survives as much as a segment that is placed now; else the segment gets the narrower shape.
 pub(super) fn drained(view: &View<'_>, deed: &Deed) -> Option<Need> {
-    let leaves = |index: usize| deed.slots[index].holder.is_some_and(|node| view.peer.is_leaving_node(node));
+    let leaves = |index: usize| deed.slots[index].holder.is_some_and(|node| view.peer.wants_out(node));
     if !(0..deed.slots.len()).any(leaves) {
         return None;
     }
@@ -76,9 +76,15 @@ impl Peer {
         self.members.get(node).is_some_and(|record| record.state == State::Leaving)
     }
 
+    /// Whether a node keeps what it has only until it lies elsewhere.
+    pub(super) fn wants_out(&self, node: NodeId) -> bool {
+        self.is_leaving_node(node) || self.has_ended(node)
+    }
+
     /// Parts once nothing of others is here.
     pub(super) fn part_if_drained(&mut self) {
-        if self.part != Part::Draining || self.theirs.shards.keys().any(|shard| shard.owner != self.node) {
+        let held = self.theirs.shards.keys().chain(self.theirs.dropping.keys()).any(|shard| shard.owner != self.node);
+        if self.part != Part::Draining || held {
             return;
         }
         let Some(last) = self.members.get(self.node) else { return };

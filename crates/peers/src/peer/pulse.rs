@@ -192,6 +192,7 @@ impl Peer {
         self.mine.dirty_for(node);
         self.tell_anew(node);
         self.mend_back(node);
+        self.mend_again(node);
         self.ask_contract_anew(node);
         self.restore_back(node);
         self.log_back(node);

@@ -4,7 +4,7 @@ use super::gather::{For, Gather};
 use super::hold::shard_of;
 use super::segment::Segment;
 use super::{Peer, kept};
-use crate::limits::{DEEDS_PER_LETTER, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{DEEDS_PER_LETTER, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX, SHARDS_MAX};
 use crate::machine::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -42,6 +42,10 @@ pub(crate) struct Found {
     sources: BTreeMap<ShardId, BTreeSet<NodeId>>,
     /// Segments whose fetching has begun.
     begun: BTreeSet<SegmentName>,
+    /// The last segment named in each one's answers, while there are more.
+    pages: BTreeMap<NodeId, SegmentName>,
+    /// Whether something has changed since it was looked at what can be fetched.
+    stirred: bool,
     restored: u32,
     told: bool,
 }
@@ -188,7 +192,14 @@ impl Peer {
         if owner != self.node {
             return self.visited(from, owner, more, &deeds);
         }
-        let last = deeds.last().map(|amended| amended.deed.segment);
+        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else {
+            return self.refuse(super::refusal::Refusal::Unasked);
+        };
+        let before = found.pages.remove(&from);
+        let last = deeds.last().map(|amended| amended.deed.segment).filter(|last| more && before < Some(*last));
+        if let Some(last) = last {
+            found.pages.insert(from, last);
+        }
         for amended in deeds {
             let good = amended.deed.owner == self.node
                 && amended.deed.group == self.group
@@ -199,7 +210,7 @@ impl Peer {
             }
             self.found_deed(amended);
         }
-        match last.filter(|_| more) {
+        match last {
             Some(last) => {
                 self.send(from, Body::DeedsAsk(self.node, Some(last)));
             }
@@ -241,6 +252,9 @@ impl Peer {
         let owner = self.node;
         let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
         for line in lines {
+            if found.sources.len() >= SHARDS_MAX {
+                break;
+            }
             let shard = ShardId { owner, segment: line.segment, k: line.k, index: line.index };
             found.sources.entry(shard).or_default().insert(from);
         }
@@ -254,6 +268,13 @@ impl Peer {
             self.adopt_segment(name);
         }
         self.restore_went_on();
+    }
+
+    /// What can be fetched has changed.
+    pub(super) fn restore_went_on(&mut self) {
+        if let Restore::Segments(found) = &mut self.restore {
+            found.stirred = true;
+        }
     }
 
     /// Takes on one segment by the newest deed under which enough shards are said to be there.
@@ -312,19 +333,25 @@ impl Peer {
     }
 
     /// Begins to fetch more, and says when all is done that can be.
-    pub(super) fn restore_went_on(&mut self) {
-        let fetching = self.gathers.values().filter(|gather| gather.purpose == For::BringBack).count();
-        let Restore::Segments(found) = &self.restore else { return };
+    pub(super) fn restore_more(&mut self) {
+        let Restore::Segments(found) = &mut self.restore else { return };
+        if !core::mem::take(&mut found.stirred) {
+            return;
+        }
+        let mut fetching = self.gathers.values().filter(|g| g.purpose == For::BringBack && g.is_busy()).count();
         let next: Vec<SegmentName> = self
             .mine
             .segments
             .iter()
             .filter(|(name, segment)| !segment.live && segment.release.is_none() && !found.begun.contains(name))
             .map(|(name, _)| *name)
-            .take(RESTORES_MAX.saturating_sub(fetching))
             .collect();
         for name in next {
+            if fetching >= RESTORES_MAX {
+                break;
+            }
             self.restore_segment(name);
+            fetching += usize::from(self.gathers.get(&(self.node, name)).is_some_and(Gather::is_busy));
         }
         self.tell_if_restored();
     }

@@ -41,8 +41,8 @@ pub(super) enum Verdict {
     Fine,
     /// Something is to be done.
     Need(Need),
-    /// It cannot be said before the placement is computed.
-    NoMap,
+    /// It cannot be said, or done, before the placement of a shape is computed.
+    NoMap(Shape),
 }
 
 impl Peer {
@@ -59,9 +59,9 @@ impl Peer {
                 Some(Verdict::Need(need)) => {
                     self.ready.insert((self.urgency(name, &need), name));
                 }
-                Some(Verdict::NoMap) => {
+                Some(Verdict::NoMap(shape)) => {
                     self.awaiting_map.insert(name);
-                    self.want_map(self.target_shape());
+                    self.want_map(shape);
                 }
                 Some(Verdict::Fine) => self.is_fine(name),
                 None => {}
@@ -121,7 +121,7 @@ impl Peer {
             return None;
         }
         let target = self.target_shape();
-        let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap) };
+        let Some(map) = self.maps.of(target) else { return Some(Verdict::NoMap(target)) };
         let desired = map.holders(group_of(&name), &self.identity.member, &self.node);
         let danger = segment.deed.as_ref().is_some_and(|deed| self.is_in_danger(segment, deed));
         let view = View { peer: self, name, segment, target, desired, danger };
@@ -134,7 +134,12 @@ impl Peer {
             .or_else(|| super::part::drained(&view, deed))
             .or_else(|| reshape::narrower(&view, deed))
             .or_else(|| reshape::moved(&view, deed));
-        Some(need.map_or(Verdict::Fine, Verdict::Need))
+        Some(match need {
+            // After a restart the placement of an older shape may not be there.
+            Some(need) if self.maps.of(need.shape).is_none() => Verdict::NoMap(need.shape),
+            Some(need) => Verdict::Need(need),
+            None => Verdict::Fine,
+        })
     }
 
     fn urgency(&self, name: SegmentName, need: &Need) -> Urgency {
@@ -211,9 +216,8 @@ impl View<'_> {
         let Some(map) = self.peer.maps.of(self.target) else { return true };
         let (owner, own) = (&self.peer.identity.member, &self.peer.node);
         let others = map.replacement(group_of(&self.name), owner, own, &holders);
-        let may = |node: NodeId| {
-            !holders.contains(&node) && !self.peer.is_leaving_node(node) && self.peer.is_counted_on(node)
-        };
+        let may =
+            |node: NodeId| !holders.contains(&node) && !self.peer.wants_out(node) && self.peer.is_counted_on(node);
         others.chain(self.desired.iter().copied()).any(may)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Segment {
     pub(crate) placed_under: Option<Digest>,
     /// Shards that their holders are known to have lost.
     pub(crate) lost: BTreeSet<u8>,
-    /// Nodes that menders gave a shard to while this node was away, by index.
+    /// Nodes that have a shard although no deed says so, by index: menders gave it to them while this node was away.
     pub(crate) mended: BTreeMap<u8, NodeId>,
     /// Nodes that were offered shards by plans that came to nothing: what they took by them they are to drop.
     pub(crate) asked: BTreeSet<NodeId>,

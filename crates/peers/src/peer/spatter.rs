@@ -111,7 +111,9 @@ impl Peer {
         let mut taken = plan.taken();
         taken.extend(old);
         let is_free = |node: &NodeId| !taken.contains(node) && !plan.tried.contains(node) && self.may_ask(*node);
-        let mended = segment.mended.get(&index).copied().filter(is_free);
+        // Who has it already need not be willing to take any more.
+        let is_there = |node: &NodeId| !taken.contains(node) && !plan.tried.contains(node) && self.is_here(*node);
+        let mended = segment.mended.get(&index).copied().filter(is_there);
         let map = self.maps.of(plan.shape);
         let desired = map.map(|map| map.holders(group_of(&name), &self.identity.member, &self.node));
         let wished = || desired.into_iter().flatten().find(is_free);
@@ -150,6 +152,14 @@ impl Peer {
         }
     }
 
+    /// The next time a node is asked will be the first.
+    fn ask_anew(&mut self, name: SegmentName, index: u8) {
+        let next = Moment(self.now.0 + RETRY_FIRST);
+        if let Some(Step::Asking(ask)) = self.plan_mut(name).map(|plan| &mut plan.steps[usize::from(index)]) {
+            (ask.tries, ask.next) = (0, next);
+        }
+    }
+
     fn give_up_on(&mut self, name: SegmentName, index: u8, ask: Ask) {
         if let Some(plan) = self.plan(name) {
             let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
@@ -169,11 +179,13 @@ impl Peer {
         let shard = ShardId { owner: self.node, segment: name, k: plan.shape.k() as u8, index };
         let (root, content) = (draft.slots[usize::from(index)].root, plan.shards.get(&index).cloned());
         let draft = draft.clone();
-        match content {
-            Some(content) if self.reserve_own(shard, bytes) => {
-                self.theirs.storing.insert(shard);
+        match content.map(|content| (self.reserve_own(shard, bytes), content)) {
+            Some((Ok(()), content)) => {
+                self.theirs.storing.insert(shard, draft.revision);
                 self.work(Job::StoreOwn(shard, draft), Work::StoreShard { shard, root, bytes: content });
             }
+            // It is being dropped there just now.
+            Some((Err(No::Busy), _)) => self.ask_anew(name, index),
             _ => self.refused(self.node, shard, No::Full),
         }
     }
@@ -248,7 +260,7 @@ impl Peer {
                 let bytes =
                     self.plan(shard.segment).and_then(|plan| plan.shards.get(&shard.index)).map_or(1, |b| b.len());
                 self.struck(from, shard);
-                self.ask_contract(from, bytes as u64);
+                self.insist_on_contract(from, bytes as u64);
             }
             _ => {
                 self.give_up_on(shard.segment, shard.index, ask);
@@ -274,7 +286,7 @@ impl Peer {
         let reshapes = segment.deed.as_ref().is_some_and(|deed| deed.shape != plan.shape);
         // What lies with those who want to leave does not count for long.
         let leaves = |deed: &Deed, index: usize| {
-            plan.why == Why::Drain && deed.slots[index].holder.is_some_and(|node| self.is_leaving_node(node))
+            plan.why == Why::Drain && deed.slots[index].holder.is_some_and(|node| self.wants_out(node))
         };
         let was = segment.deed.as_ref().map_or(0, |deed| {
             let counts = |index: &usize| self.is_good(segment, deed, *index) && !leaves(deed, *index);
@@ -330,6 +342,7 @@ impl Peer {
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
         self.mine.tell_at(name, Some(now));
+        self.report(name, &plan, old.as_ref(), &deed);
         self.keep_segment(name);
         self.drop_own_unless_named(name, &deed);
         self.settle_books(name, &concerned, &deed);

@@ -2,6 +2,7 @@
 //! member bent and broken.
 
 mod audit;
+mod contracts;
 mod growth;
 mod join;
 mod mend;
@@ -9,5 +10,6 @@ mod part;
 mod repair;
 mod restart;
 mod restore;
+mod untrusted;
 mod world;
 mod yard;

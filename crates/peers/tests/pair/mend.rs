@@ -90,7 +90,7 @@ fn a_mender_that_dies_is_followed_by_the_next() {
 
 #[test]
 fn too_few_shards_are_mended_once_more_come_back() {
-    let mut world = World::group(9);
+    let mut world = World::group(12);
     let name = world.put(0, 10_000);
     assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::TwoOfSix)));
     world.settle(DAY);

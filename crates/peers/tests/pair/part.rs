@@ -42,6 +42,7 @@ fn who_has_parted_takes_no_orders_that_need_a_group() {
     assert!(world.run_until(DAY, |world| world.nodes[2].events.contains(&Event::Parted)));
     world.order(2, Order::Promise { bytes: 5 });
     world.order(2, Order::Leave);
+    world.run(MINUTE);
     world.crash(2);
     world.open(2);
     world.order(2, Order::Promise { bytes: 6 });

@@ -44,9 +44,9 @@ impl Heap {
     /// Does work as honest as this disk is.
     pub(crate) fn work(&mut self, work: Work) -> Done {
         match (self.honesty, work) {
-            (Honesty::KeepsOneIn(every), Work::Prove { shard, leaves }) => {
+            (Honesty::KeepsOneIn(every), Work::Prove { shard, root, leaves }) => {
                 let kept = leaves.iter().all(|leaf| leaf % every == 0);
-                match labour(self, Work::Prove { shard, leaves }) {
+                match labour(self, Work::Prove { shard, root, leaves }) {
                     Done::Proofs(proofs) if !kept => {
                         let mut made_up = proofs.to_vec();
                         *made_up.last_mut().expect("a proof has a leaf") ^= 1;

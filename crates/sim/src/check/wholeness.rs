@@ -70,7 +70,8 @@ fn segments(world: &World) -> Option<String> {
             return ill(format!("only {count} shards of {} are intact", deed.shape));
         }
         // A liar may or may not be there when it is needed.
-        let others = there(world).filter(|(_, other, _)| other.is_honest() && !other.leaving && other.member != host.member);
+        let others =
+            there(world).filter(|(_, other, _)| other.is_honest() && !other.leaving && other.member != host.member);
         let (target, possible) = (peer.wanted_shape(), others.count());
         let survives = view.survives.unwrap_or(0);
         let least = target.n().min(possible + Shape::in_own_half(possible)).saturating_sub(target.k());

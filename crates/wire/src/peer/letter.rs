@@ -406,6 +406,9 @@ fn encode_after(after: Option<&SegmentName>, body: &mut BodyWriter<'_>) {
 
 fn decode_after(body: &mut BodyReader<'_>) -> Result<Option<SegmentName>, BodyError> {
     let (there, name) = (decode_flag(body)?, SegmentName(body.array()?));
+    if !there && name.0 != [0; 32] {
+        return Err(BodyError::BadValue { field: "after" });
+    }
     Ok(there.then_some(name))
 }
 
@@ -477,3 +480,6 @@ impl Message for Held {
         Ok(Self { segment: SegmentName(body.array()?), revision: body.u32()?, k: body.u8()?, index: body.u8()? })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -365,3 +365,6 @@ impl Message for AmendedDeed {
         Ok(Self { deed, amendments })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
