@@ -72,11 +72,10 @@ fn segments(world: &World) -> Option<String> {
         // A liar may or may not be there when it is needed.
         let others =
             there(world).filter(|(_, other, _)| other.is_honest() && !other.leaving && other.member != host.member);
-        let (target, possible) = (peer.wanted_shape(), others.count());
+        let sure = Shape::for_others(others.count()).min(peer.wanted_shape());
         let survives = view.survives.unwrap_or(0);
-        let least = target.n().min(possible + Shape::in_own_half(possible)).saturating_sub(target.k());
-        if deed.shape.k() < target.k().min(possible / 3) || survives < least.min(target.n() - target.k()) {
-            return ill(format!("lies as {} that survives {survives} and should as {target}", deed.shape));
+        if deed.shape.k() < sure.k() || survives < sure.n() - sure.k() {
+            return ill(format!("lies as {} that survives {survives} and should as {sure}", deed.shape));
         }
     }
     None
