@@ -151,7 +151,11 @@ fn deeds_and_shards_are_refused_by_name() {
     let cases = [
         ("an offer of another's deed", offer(others.clone()), Refusal::NotYours),
         ("an offer for another group", offer(own(|deed| deed.group = GroupId([9; 32]))), Refusal::WrongGroup),
-        ("an offer that is not signed by its owner", offer(forged(&others, &key, |deed| deed.bytes = 5)), Refusal::BadSignature),
+        (
+            "an offer that is not signed by its owner",
+            offer(forged(&others, &key, |deed| deed.bytes = 5)),
+            Refusal::BadSignature,
+        ),
         ("an offer of a stranger's deed", offer(own(|deed| deed.owner = NodeId([77; 32]))), Refusal::Stranger),
         ("a deed of another", Body::Revise(others.clone()), Refusal::NotYours),
         ("a deed for another group", Body::Revise(own(|deed| deed.group = GroupId([9; 32]))), Refusal::WrongGroup),
@@ -159,11 +163,27 @@ fn deeds_and_shards_are_refused_by_name() {
         ("a wish for a shard nobody offered", Body::Want(shard), Refusal::Unasked),
         ("a shard nobody fetches", Body::Shard(shard), Refusal::Unasked),
         ("a proof nobody asked for", Body::Proof(shard, 1), Refusal::Unasked),
-        ("a fetch of what is not its business", Body::Fetch(ShardId { owner: others.owner, segment: other, k: 1, index: 0 }), Refusal::NotYours),
-        ("a challenge for another's shard", Body::Challenge(ShardId { owner: others.owner, segment: other, k: 1, index: 0 }, 1, vec![0]), Refusal::NotYours),
-        ("deeds nobody asked for", Body::Deeds(mine.owner, true, vec![AmendedDeed { deed: mine.clone(), amendments: vec![] }]), Refusal::Unasked),
+        (
+            "a fetch of what is not its business",
+            Body::Fetch(ShardId { owner: others.owner, segment: other, k: 1, index: 0 }),
+            Refusal::NotYours,
+        ),
+        (
+            "a challenge for another's shard",
+            Body::Challenge(ShardId { owner: others.owner, segment: other, k: 1, index: 0 }, 1, vec![0]),
+            Refusal::NotYours,
+        ),
+        (
+            "deeds nobody asked for",
+            Body::Deeds(mine.owner, true, vec![AmendedDeed { deed: mine.clone(), amendments: vec![] }]),
+            Refusal::Unasked,
+        ),
         ("deeds of another", Body::Deeds(others.owner, false, vec![]), Refusal::Unasked),
-        ("a vouch nobody asked for", Body::JoinYes(members::vouch(&key, 1, &binding(&world, stranger), 5)), Refusal::Unasked),
+        (
+            "a vouch nobody asked for",
+            Body::JoinYes(members::vouch(&key, 1, &binding(&world, stranger), 5)),
+            Refusal::Unasked,
+        ),
         ("a no nobody asked for", Body::JoinNo(1), Refusal::Unasked),
     ];
     for (what, body, by) in cases {
@@ -213,7 +233,8 @@ fn amendments_are_refused_by_name_and_break_nothing() {
     let amendment = |voice: &Voice, change: fn(&mut Amendment)| {
         let (group, owner, holder, mender) = (mine.group, mine.owner, NodeId([77; 32]), NodeId(voice.key().public()));
         let revision = mine.revision;
-        let mut it = Amendment { group, owner, segment: name, revision, index: 0, holder, mender, stamp: 5, signature: [0; 64] };
+        let mut it =
+            Amendment { group, owner, segment: name, revision, index: 0, holder, mender, stamp: 5, signature: [0; 64] };
         change(&mut it);
         Body::Amended(signed(it, &voice.key(), |it, signature| it.signature = signature))
     };
@@ -251,7 +272,8 @@ fn contracts_and_records_are_refused_by_name() {
     bad.owner_signature[0] ^= 1;
     let granted = okapi_peers::contract::grant(propose(Terms { owner: to, holder: me, ..terms }), &key);
     let ending = |change: fn(&mut Ending)| {
-        let mut it = Ending { group, owner: to, holder: me, revision: 1, side: Side::Holder, stamp: now, signature: [0; 64] };
+        let mut it =
+            Ending { group, owner: to, holder: me, revision: 1, side: Side::Holder, stamp: now, signature: [0; 64] };
         change(&mut it);
         it.signature = key.sign(&okapi_peers::contract::ending_digest(&it)).0;
         Body::End(it)
@@ -266,9 +288,21 @@ fn contracts_and_records_are_refused_by_name() {
     let standing = members::Standing { site: 0, promise: 5, leaving: false, attestations: vec![] };
     let future = members::revise(&key, &record, standing, now + 2 * FUTURE_TOLERANCE.as_millis() as u64);
     let cases = [
-        ("a proposal of another", Body::Propose(propose(Terms { owner: NodeId([77; 32]), ..terms })), Refusal::NotYours),
-        ("a proposal to another", Body::Propose(propose(Terms { holder: NodeId([77; 32]), ..terms })), Refusal::NotYours),
-        ("a proposal in another group", Body::Propose(propose(Terms { group: GroupId([9; 32]), ..terms })), Refusal::WrongGroup),
+        (
+            "a proposal of another",
+            Body::Propose(propose(Terms { owner: NodeId([77; 32]), ..terms })),
+            Refusal::NotYours,
+        ),
+        (
+            "a proposal to another",
+            Body::Propose(propose(Terms { holder: NodeId([77; 32]), ..terms })),
+            Refusal::NotYours,
+        ),
+        (
+            "a proposal in another group",
+            Body::Propose(propose(Terms { group: GroupId([9; 32]), ..terms })),
+            Refusal::WrongGroup,
+        ),
         ("a proposal that is not signed", Body::Propose(bad), Refusal::BadSignature),
         ("a contract that was never proposed", Body::Agree(granted), Refusal::BadSignature),
         ("a contract of another", Body::Agree(okapi_peers::contract::grant(propose(terms), &key)), Refusal::NotYours),
@@ -314,7 +348,8 @@ fn strangers_and_the_parted_are_not_listened_to() {
     let stranger = world.add();
     let before = state(world.peer(0));
     let mut strange = Voice::new(&mut world, stranger);
-    let bodies = [Body::InventoryAsk(None), Body::DeedsAsk(world.nodes[0].id, None), Body::Records(vec![]), Body::JoinNo(2)];
+    let bodies =
+        [Body::InventoryAsk(None), Body::DeedsAsk(world.nodes[0].id, None), Body::Records(vec![]), Body::JoinNo(2)];
     for body in bodies {
         is_refused(&mut world, &mut strange, "what a stranger says", body, Refusal::Stranger);
     }
@@ -363,7 +398,7 @@ fn recorded() -> Vec<Sent> {
     // What no flow sends by itself yet is added by hand.
     let by_hand = granted.map(|contract| okapi_peers::contract::end(world.now, &contract, Side::Owner, &key));
     let stamp = stamp(&world);
-    for ending in by_hand {
+    if let Some(ending) = by_hand {
         let letter = Letter { session: stamp, number: 1, stamp, body: Body::End(ending) }.to_bytes();
         sent.push(Sent { from: 1, to: 2, letter, payload: [].into() });
     }
@@ -397,7 +432,8 @@ fn every_kind_cut_and_flipped_at_every_byte_breaks_nothing() {
     let (mut world, mut voice, _) = world();
     for kind in kinds {
         // The shortest of its kind says it all.
-        let sample = all.iter().filter(|sent| sent.letter[1] == kind).min_by_key(|sent| sent.letter.len()).expect("it was seen");
+        let sample =
+            all.iter().filter(|sent| sent.letter[1] == kind).min_by_key(|sent| sent.letter.len()).expect("it was seen");
         let malformed = world.peer(0).refusals().of(Refusal::Malformed);
         for cut in 0..sample.letter.len() {
             voice.hand(&mut world, 0, sample.letter[..cut].to_vec(), sample.payload.clone());
