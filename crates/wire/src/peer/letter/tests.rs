@@ -63,7 +63,8 @@ fn attestation() -> Attestation {
 }
 
 fn summary() -> Summary {
-    let (version, mark) = (Version { number: 2, digest: Digest([3; 32]) }, Mark { node: NodeId([4; 32]), hash: [5; 8] });
+    let (version, mark) =
+        (Version { number: 2, digest: Digest([3; 32]) }, Mark { node: NodeId([4; 32]), hash: [5; 8] });
     Summary { group: GroupId([1; 32]), version, marks: vec![mark] }
 }
 
