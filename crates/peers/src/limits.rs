@@ -92,8 +92,10 @@ pub const MEND_STAGGER: Duration = Duration::from_secs(2 * 60 * 60);
 pub const RESTORES_MAX: usize = 4;
 /// How long a restoring node waits for members that do not answer before it begins with what it has.
 pub const RESTORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
-/// How long an answer to an audit may take.
-pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long an answer to an audit may take before it is asked again.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(3 * 60);
+/// How often the same is asked before an audit counts as unanswered.
+pub const AUDIT_ASKS: u32 = 4;
 /// Time between two audits of a holder that failed one.
 pub const AUDIT_AGAIN: Duration = Duration::from_secs(60);
 /// How long a holder that failed an audit is given nothing more; for each further one in a row twice as long.

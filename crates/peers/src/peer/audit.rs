@@ -5,8 +5,8 @@ use super::refusal::Refusal;
 use super::work::Job;
 use crate::ledger::WINDOW_MS;
 use crate::limits::{
-    ATTEST_EVERY, AUDIT_AGAIN, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_UNANSWERED, DISTRUST_DOUBLINGS,
-    DISTRUST_FIRST,
+    ATTEST_EVERY, AUDIT_AGAIN, AUDIT_ASKS, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_UNANSWERED,
+    DISTRUST_DOUBLINGS, DISTRUST_FIRST,
 };
 use crate::machine::{Blob, Done, Event, Work};
 use crate::stamp::stamp;
@@ -25,8 +25,8 @@ use okapi_wire::peer::shard::ShardId;
 enum Audit {
     /// The next one is due then.
     Due(Moment),
-    /// It was asked and has until then.
-    Asked(Challenge, Moment),
+    /// It was asked so often, and then is asked again or has not answered.
+    Asked(Challenge, u32, Moment),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub(crate) struct Audits {
 impl Audits {
     pub(crate) fn wake_at(&self) -> Option<Moment> {
         let next = |audited: &Audited| match &audited.audit {
-            Audit::Due(at) | Audit::Asked(_, at) => *at,
+            Audit::Due(at) | Audit::Asked(_, _, at) => *at,
         };
         self.holders.values().map(next).min()
     }
@@ -143,14 +143,16 @@ impl Peer {
     pub(super) fn audit(&mut self) {
         let now = self.now;
         let due = |audited: &Audited| match &audited.audit {
-            Audit::Due(at) | Audit::Asked(_, at) => *at <= now,
+            Audit::Due(at) | Audit::Asked(_, _, at) => *at <= now,
         };
         let holders: Vec<NodeId> =
             self.audits.holders.iter().filter(|(_, audited)| due(audited)).map(|(node, _)| *node).collect();
         for holder in holders {
             match self.audits.holders[&holder].audit.clone() {
                 Audit::Due(_) => self.challenge(holder),
-                Audit::Asked(challenge, _) => self.unanswered(holder, &challenge),
+                // Letters are lost without anybody's fault.
+                Audit::Asked(challenge, asked, _) if asked < AUDIT_ASKS => self.ask(holder, challenge, asked + 1),
+                Audit::Asked(challenge, ..) => self.unanswered(holder, &challenge),
             }
         }
     }
@@ -170,12 +172,17 @@ impl Peer {
         let leaves = proof::leaves(&Digest(self.dice.seed()), bytes, AUDIT_LEAVES);
         self.audits.last += 1;
         let number = self.audits.last;
-        let challenge = Challenge { shard, root, bytes, number, leaves: leaves.clone(), sent: self.now };
-        let audit = Audit::Asked(challenge, Moment(self.now.0 + AUDIT_PATIENCE));
+        let sent = self.now;
+        self.ask(holder, Challenge { shard, root, bytes, number, leaves, sent }, 1);
+    }
+
+    fn ask(&mut self, holder: NodeId, challenge: Challenge, times: u32) {
+        let body = Body::Challenge(challenge.shard, challenge.number, challenge.leaves.clone());
+        let audit = Audit::Asked(challenge, times, Moment(self.now.0 + AUDIT_PATIENCE));
         self.audits.holders.get_mut(&holder).expect("it is audited").audit = audit;
         // An answer to this, and none to the challenge, is what tells silence from a cut link.
         self.ping(holder);
-        self.send(holder, Body::Challenge(shard, number, leaves));
+        self.send(holder, body);
     }
 
     /// The shards that a holder should have by the deeds in force, with their roots and lengths.
@@ -241,7 +248,7 @@ impl Peer {
     /// A proof came.
     pub(super) fn proof_came(&mut self, from: NodeId, shard: ShardId, number: u64, bytes: &Blob) {
         let Some(audited) = self.audits.holders.get_mut(&from) else { return self.refuse(Refusal::Unasked) };
-        let Audit::Asked(challenge, _) = &audited.audit else { return self.refuse(Refusal::Unasked) };
+        let Audit::Asked(challenge, ..) = &audited.audit else { return self.refuse(Refusal::Unasked) };
         if challenge.number != number || challenge.shard != shard {
             return self.refuse(Refusal::Unasked);
         }

@@ -110,9 +110,7 @@ impl Peer {
     }
 
     fn set_ticket(&mut self, secret: [u8; 32], ticket: Ticket) {
-        let mut value = ticket.expires.to_le_bytes().to_vec();
-        value.extend_from_slice(&ticket.used_by.map_or([0; 32], |node| node.0));
-        self.keeper.put(kept::ticket_key(&secret), value);
+        self.keeper.put(kept::ticket_key(&secret), ticket_value(&ticket));
         self.tickets.insert(secret, ticket);
     }
 
@@ -412,6 +410,13 @@ impl Nothing for Summary {
     }
 }
 
+/// A ticket: expires u64, who used it 32 (zeros: nobody).
+fn ticket_value(ticket: &Ticket) -> Vec<u8> {
+    let mut value = ticket.expires.to_le_bytes().to_vec();
+    value.extend_from_slice(&ticket.used_by.map_or([0; 32], |node| node.0));
+    value
+}
+
 pub(super) fn parse_ticket(value: &[u8]) -> Option<Ticket> {
     let (expires, used_by) = value.split_first_chunk::<8>()?;
     let used_by = <[u8; 32]>::try_from(used_by).ok()?;
@@ -420,4 +425,23 @@ pub(super) fn parse_ticket(value: &[u8]) -> Option<Ticket> {
 
 pub(super) fn parse_record(value: &[u8]) -> Option<MemberRecord> {
     MemberRecord::parse(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_tickets() {
+        let used = Ticket { expires: 0x0102, used_by: Some(NodeId([5; 32])) };
+        let mut value = Vec::from([2, 1, 0, 0, 0, 0, 0, 0]);
+        value.extend_from_slice(&[5; 32]);
+        assert_eq!(ticket_value(&used), value);
+        let new = Ticket { used_by: None, ..used };
+        assert_eq!(ticket_value(&new)[8..], [0; 32]);
+        for ticket in [used, new] {
+            assert_eq!(parse_ticket(&ticket_value(&ticket)), Some(ticket));
+        }
+        assert_eq!(parse_ticket(&value[..39]), None);
+    }
 }

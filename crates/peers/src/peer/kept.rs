@@ -5,7 +5,7 @@ use super::hold::HeldShard;
 use super::segment::Segment;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use okapi_base::{Digest, NodeId, SegmentName};
+use okapi_base::{Digest, NodeId, SHARDS_MAX, SegmentName};
 use okapi_wire::peer::shard::{Deed, Release, ShardId};
 use okapi_wire::{BodyError, BodyReader, BodyWriter, Message};
 
@@ -123,19 +123,31 @@ pub(crate) fn segment_value(segment: &Segment) -> Vec<u8> {
 }
 
 pub(crate) fn parse_segment(key: &[u8], value: &[u8]) -> Result<(SegmentName, Segment, Vec<NodeId>), BodyError> {
-    let name = SegmentName(BodyReader::new(key).array()?);
+    let mut key = BodyReader::new(key);
+    let name = SegmentName(key.array()?);
+    key.end()?;
     let mut body = BodyReader::new(value);
     if body.u8()? != 1 {
         return Err(BodyError::BadValue { field: "version" });
     }
     let (flags, _) = (body.u8()?, body.u16()?);
+    if flags & !0xf != 0 {
+        return Err(BodyError::BadValue { field: "flags" });
+    }
     let bytes = body.u64()?;
+    if bytes == 0 {
+        return Err(BodyError::BadValue { field: "bytes" });
+    }
     let key_bytes = usize::from(body.u16()?);
     let mut segment = Segment::new(bytes, Arc::from(body.take(key_bytes)?));
     segment.live = flags & 1 != 0;
     segment.safe = flags & 8 != 0;
     for _ in 0..body.u8()? {
-        segment.lost.insert(body.u8()?);
+        let index = body.u8()?;
+        if usize::from(index) >= SHARDS_MAX {
+            return Err(BodyError::BadValue { field: "lost" });
+        }
+        segment.lost.insert(index);
     }
     let untold = (0..body.u16()?).map(|_| body.array().map(NodeId)).collect::<Result<Vec<_>, _>>()?;
     segment.deed = if flags & 2 != 0 { Some(Deed::decode(&mut body)?) } else { None };
@@ -143,3 +155,6 @@ pub(crate) fn parse_segment(key: &[u8], value: &[u8]) -> Result<(SegmentName, Se
     body.end()?;
     Ok((name, segment, untold))
 }
+
+#[cfg(test)]
+mod tests;

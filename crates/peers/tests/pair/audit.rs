@@ -8,6 +8,7 @@ use okapi_peers::Event;
 use okapi_peers::limits::{AUDIT_LEAVES, AUDITS_UNANSWERED};
 use okapi_seal::proof::audits_to_find;
 use okapi_wire::peer::letter::Body;
+use std::collections::BTreeSet;
 
 /// Who was caught.
 fn caught(world: &World) -> Vec<usize> {
@@ -18,10 +19,14 @@ fn caught(world: &World) -> Vec<usize> {
     world.nodes.iter().flat_map(|all| all.events.iter().filter_map(node)).collect()
 }
 
-/// Challenges sent to a node.
+/// Challenges made to a node, however often each was sent.
 fn challenges(world: &World, to: usize) -> u64 {
     let all = world.sent.as_ref().expect("letters are seen");
-    all.iter().filter(|sent| sent.to == to && matches!(sent.body(), Body::Challenge(..))).count() as u64
+    let number = |sent: &Sent| match sent.body() {
+        Body::Challenge(_, number, _) if sent.to == to => Some((sent.letter[8..16].to_vec(), number)),
+        _ => None,
+    };
+    all.iter().filter_map(number).collect::<BTreeSet<_>>().len() as u64
 }
 
 /// A group of five with four segments of node 0; node 4 treats what it holds as it likes.

@@ -71,8 +71,11 @@ fn a_ticket_for_another_group_is_refused_by_name() {
     assert!(!joined(&world, newcomer));
 }
 
+/// Whether a letter is the one that is meant.
+type Which = fn(&Body) -> bool;
+
 /// Loses the first letter for which `which` is true.
-fn lose_first(world: &mut World, which: fn(&Body) -> bool) -> Rc<Cell<bool>> {
+fn lose_first(world: &mut World, which: Which) -> Rc<Cell<bool>> {
     let lost = Rc::new(Cell::new(false));
     let once = lost.clone();
     world.fate = Box::new(move |sent| {
@@ -87,7 +90,7 @@ fn lose_first(world: &mut World, which: fn(&Body) -> bool) -> Rc<Cell<bool>> {
 
 #[test]
 fn whichever_letter_is_lost_the_same_ticket_still_opens() {
-    let letters: [(&str, fn(&Body) -> bool); 4] = [
+    let letters: [(&str, Which); 4] = [
         ("the question", |body| matches!(body, Body::JoinAsk(..))),
         ("the answer", |body| matches!(body, Body::JoinYes(_))),
         ("the list", |body| matches!(body, Body::Records(all) if all.len() > 1)),

@@ -4,6 +4,8 @@
 use crate::world::*;
 use okapi_base::Shape;
 use okapi_base::machine::Moment;
+use okapi_peers::Event;
+use std::time::Duration;
 
 /// A segment of node 0 of a group of four is spattered while `victim` is killed after its n-th input, whose writes are
 /// lost if `torn`. Tells whether there was such an input.
@@ -114,4 +116,36 @@ fn room_that_was_reserved_for_what_never_came_is_free_again() {
     world.open(holder);
     world.settle(8 * HOUR);
     assert_eq!(world.peer(holder).books().sums().held(), 0);
+}
+
+#[test]
+fn letters_lost_doubled_and_late_change_nothing_in_the_end() {
+    for seed in 0..6 {
+        let mut world = World::new();
+        world.add();
+        let mut dice = Dice(seed);
+        world.fate = Box::new(move |_| match dice.below(10) {
+            0 | 1 => Fate::Lost,
+            2 => Fate::Doubled,
+            3 | 4 => Fate::Late(Duration::from_millis(dice.below(90_000) as u64)),
+            _ => Fate::Arrives,
+        });
+        let mut all = vec![(0, world.put(0, 6_000))];
+        for _ in 1..8 {
+            let newcomer = world.add();
+            world.join(newcomer, newcomer / 2);
+            all.push((newcomer, world.put(newcomer, 5_000)));
+            world.run(20 * MINUTE);
+        }
+        let whole = |world: &World| all.iter().all(|(at, name)| world.is_complete(*at, *name, Shape::TwoOfSix));
+        assert!(world.run_until(2 * DAY, whole), "seed {seed}");
+        // One goes in the same weather, and one segment is given back.
+        world.nodes[0].disk.segments.remove(&all[0].1);
+        world.input(0, okapi_peers::Input::Released { segment: all[0].1 });
+        world.run(HOUR);
+        world.fate = Box::new(|_| Fate::Arrives);
+        assert!(world.settles(2 * DAY), "seed {seed}: quiet {}, {:#?}", world.is_quiet(), world.faults());
+        assert!(all[1..].iter().all(|(at, name)| world.survives(*at, *name) == Some(4)), "seed {seed}");
+        assert!(world.nodes.iter().all(|node| !node.events.iter().any(|it| matches!(it, Event::Caught { .. }))));
+    }
 }

@@ -53,7 +53,6 @@ pub(crate) enum Fate {
 
 enum Due {
     Letter(Sent),
-    Input(usize, Input),
     Work(usize, u64, Work),
     /// A batch becomes durable.
     Keep(usize, u64, Vec<(Vec<u8>, Option<Vec<u8>>)>),
@@ -377,7 +376,6 @@ impl World {
             Due::Letter(Sent { from, to, letter, payload }) => {
                 (to, Input::Received { from: self.nodes[from].id, letter, payload })
             }
-            Due::Input(at, input) if is_this_run(at) => (at, input),
             Due::Work(at, ticket, work) if is_this_run(at) => {
                 let done = match work {
                     Work::Place { places, seed, shape } => Done::Placed(self.map(&places, seed, shape)),
@@ -426,12 +424,6 @@ impl World {
 
     pub(crate) fn run(&mut self, time: Duration) {
         self.run_until(time, |_| false);
-    }
-
-    /// Later, a node is to be handed an input.
-    pub(crate) fn later(&mut self, after: Duration, at: usize, input: Input) {
-        let run = self.nodes[at].runs;
-        self.note(after, run, Due::Input(at, input));
     }
 
     /// Whether a node was told that a segment of its own is safe, as which shape last.
