@@ -2,6 +2,7 @@
 
 mod books;
 mod caps;
+pub(crate) mod floor;
 mod held;
 mod loss;
 mod placement;
@@ -45,6 +46,7 @@ impl fmt::Display for Breach {
 #[derive(Debug, Default)]
 pub struct Checks {
     looks: u64,
+    pub(crate) floor: floor::Floor,
     held: held::Held,
     storm: storm::Storm,
 }
@@ -55,6 +57,7 @@ impl Checks {
         self.looks += 1;
         loss::look(world)?;
         caps::look(world)?;
+        self.floor.look(world);
         self.held.look(world)?;
         if self.looks % 6 == 0 {
             placement::look(world)?;

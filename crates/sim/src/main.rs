@@ -73,10 +73,12 @@ fn tell(outcome: &Outcome) {
     let Outcome { seed, theme, nodes, days, seconds, digest, happened, tally, breach, .. } = outcome;
     let digest = format!("{digest}");
     println!(
-        "seed {seed} {theme}: {nodes} nodes, {days:.1} days in {seconds:.2} s, {happened} happenings, {} letters, {} KiB placed, {} KiB fetched, trace {}",
+        "seed {seed} {theme}: {nodes} nodes, {days:.1} days in {seconds:.2} s, {happened} happenings, {} letters, {} KiB placed, {} KiB fetched, {} KiB repaired of {} KiB lost, trace {}",
         tally.letters,
         tally.placed_bytes >> 10,
         tally.fetched_bytes >> 10,
+        (tally.repaired.1 + tally.repaired.2) >> 10,
+        tally.failed_bytes.iter().sum::<u64>() >> 10,
         &digest[..12],
     );
     if let Some(breach) = breach {

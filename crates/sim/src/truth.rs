@@ -2,7 +2,7 @@
 
 use crate::host::{Fate, Host};
 use okapi_base::{NodeId, SegmentName};
-use okapi_peers::Blob;
+use okapi_peers::{Blob, ShardId};
 use std::collections::BTreeMap;
 
 /// A segment that somebody wrote.
@@ -37,9 +37,22 @@ impl Intact {
         let mut masks = BTreeMap::new();
         let counted = |(at, host): &(usize, &Host)| host.fate == Fate::There && host.is_honest() && !but(*at);
         for (_, host) in hosts.iter().enumerate().filter(counted) {
-            for (shard, lying) in host.disk.shards.iter().filter(|(_, lying)| lying.good) {
-                let _ = lying;
+            for (shard, _) in host.disk.shards.iter().filter(|(_, lying)| lying.good) {
                 *masks.entry((shard.owner, shard.segment, shard.k)).or_insert(0) |= 1 << shard.index;
+            }
+        }
+        Self(masks)
+    }
+
+    /// What lies on honest hosts of one segment.
+    #[must_use]
+    pub fn of_segment(hosts: &[Host], owner: NodeId, segment: SegmentName) -> Self {
+        let mut masks = BTreeMap::new();
+        let first = ShardId { owner, segment, k: 0, index: 0 };
+        let last = ShardId { owner, segment, k: u8::MAX, index: u8::MAX };
+        for host in hosts.iter().filter(|host| host.fate == Fate::There && host.is_honest()) {
+            for (shard, _) in host.disk.shards.range(first..=last).filter(|(_, lying)| lying.good) {
+                *masks.entry((owner, segment, shard.k)).or_insert(0) |= 1 << shard.index;
             }
         }
         Self(masks)

@@ -155,12 +155,28 @@ impl Peer {
     }
 
     fn start(&mut self, name: SegmentName, need: Need) {
+        if !self.settings.care.place_before_release && need.why == Why::Reshape {
+            self.release_before_placing(name, &need);
+        }
         let segment = self.mine.segments.get_mut(&name).expect("it was looked at");
         let wanted = need.wanted();
         let shape = need.shape;
         segment.plan = Some(Plan::new(need, segment.revision() + 1));
         self.mine.planned.insert(name);
         self.source(name, shape, wanted);
+    }
+
+    /// What a naive node does: whoever is to give a shard up does so before another has it.
+    fn release_before_placing(&mut self, name: SegmentName, need: &Need) {
+        let Some(deed) = self.mine.segments.get(&name).and_then(|segment| segment.deed.clone()) else { return };
+        let holders: Vec<NodeId> = deed.slots.iter().filter_map(|slot| slot.holder).collect();
+        let mut slots = deed.slots;
+        for (index, slot) in slots.iter_mut().enumerate() {
+            if need.shape.k() != deed.shape.k() || !matches!(need.steps.get(index), Some(Step::Held(_))) {
+                slot.holder = None;
+            }
+        }
+        self.reissue(name, slots, &holders);
     }
 
     /// Whether the holder of an index is one that is counted on: a member that is not gone for longer than is usual

@@ -6,6 +6,7 @@ use crate::host::{Fate, Host};
 use crate::world::World;
 use okapi_base::{Digest, NodeId};
 use okapi_peers::Peer;
+use okapi_timeline::DrawBy;
 use okapi_timeline::chain::entry_hash;
 use std::collections::BTreeMap;
 
@@ -29,6 +30,16 @@ pub(super) fn look(world: &World) -> Result<(), Breach> {
         for line in peer.log_lines().filter(|line| !line.tally.confirmations().is_empty()) {
             keep(at, host.node, line.head.header.sequence, line.hash)?;
         }
+        for line in peer.log_lines() {
+            let header = &line.head.header;
+            for one in line.tally.confirmations() {
+                let Some(roster) = peer.rosters().get(&one.list) else { continue };
+                if !roster.draw(header.log, header.sequence, &one.list.digest, DrawBy::Place).contains(one.witness) {
+                    let what = format!("entry {} of host {at} was confirmed by one not drawn for it", header.sequence);
+                    return Err(Breach::new("timeline", world.now, what));
+                }
+            }
+        }
         let watched: Vec<NodeId> = peer.watched().map(|(log, ..)| log).collect();
         for log in watched {
             for entry in peer.watched_entries(log) {
@@ -46,15 +57,20 @@ pub(super) fn look(world: &World) -> Result<(), Breach> {
 }
 
 pub(super) fn ill(world: &World) -> Option<String> {
-    let there = world.hosts.iter().filter(|host| host.fate == Fate::There && host.is_honest()).count();
+    let is_here = |node| running(world).any(|(_, host, _)| host.node == node && host.fate == Fate::There);
     for (at, host, peer) in running(world).filter(|(_, host, _)| !host.leaving) {
         let log = peer.log();
         if log.seeking || log.drafts > 0 {
             return Some(format!("host {at} has not found the end of its log"));
         }
-        // Where some are gone or lie, the lot may fall on them.
-        if there == world.hosts.len() && log.unwitnessed > 0 {
-            return Some(format!("{} entries of host {at} ({}) lack a witness", log.unwitnessed, host.node));
+        // An entry whose witness is gone waits until the list changes; one whose witnesses are all here does not.
+        let rosters = peer.rosters();
+        for line in peer.log_lines().filter(|line| !line.settled) {
+            let sequence = line.head.header.sequence;
+            let drawn = rosters.present().draw(host.node, sequence, &rosters.version().digest, DrawBy::Place);
+            if !drawn.is_empty() && drawn.iter().all(is_here) {
+                return Some(format!("entry {sequence} of host {at} waits for witnesses that are here"));
+            }
         }
     }
     None

@@ -15,6 +15,9 @@ impl World {
     pub(super) fn fault(&mut self, number: usize) -> Result<(), Breach> {
         let (_, fault) = self.story.faults[number].clone();
         self.trace.add(self.now, usize::MAX, &[b"fault", &(number as u64).to_le_bytes()]);
+        if !matches!(fault, Fault::Crash(..) | Fault::Partition(..) | Fault::Deaf(..)) {
+            self.checks.floor.forget();
+        }
         match fault {
             Fault::Crash(at, off) => {
                 if self.hosts[at].fate == Fate::There {

@@ -125,6 +125,7 @@ impl World {
         }
         self.hosts[at].working.remove(&ticket);
         let honesty = self.hosts[at].disk.honesty;
+        let dropped = if let Work::DropShard { shard } = &work { Some(*shard) } else { None };
         let done = match work {
             Work::Prove { .. } if honesty == Honesty::Silent => return Ok(()),
             Work::Prove { shard, leaves, .. } if honesty == Honesty::Halves => {
@@ -140,6 +141,9 @@ impl World {
             }
             work => labour(&mut self.hosts[at].disk, work),
         };
+        if let Some(shard) = dropped {
+            self.checks.floor.dropped(self, at, shard)?;
+        }
         self.trace.add(self.now, at, &[b"worked", &ticket.to_le_bytes()]);
         self.input(at, Input::Worked { ticket, done })
     }
