@@ -8,6 +8,12 @@ const MOVED_PER_BYTE: u64 = 60;
 /// What may move in any case.
 const MOVED_FREE: u64 = 4 << 20;
 
+/// Bytes of shards that repair may fetch and send for each byte ever written or lost: sleepers who are away together
+/// may be in danger, and then are not waited for.
+const REPAIRED_PER_BYTE: u64 = 3;
+/// What repair may fetch and send in any case.
+const REPAIRED_FREE: u64 = 512 << 10;
+
 /// What was moved up to the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Storm {
@@ -24,6 +30,11 @@ impl Storm {
         let most = MOVED_FREE + cause * MOVED_PER_BYTE;
         if moved > most {
             let what = format!("{moved} bytes of shards were moved for {cause} bytes written or lost");
+            return Err(Breach::new("storm", world.now, what));
+        }
+        let (_, read, sent) = world.tally.repaired;
+        if read + sent > REPAIRED_FREE + cause * REPAIRED_PER_BYTE {
+            let what = format!("{} bytes of shards were moved to repair, for {cause} written or lost", read + sent);
             return Err(Breach::new("storm", world.now, what));
         }
         Ok(())

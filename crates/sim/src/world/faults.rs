@@ -142,6 +142,9 @@ impl World {
             self.trace.say(self.now, Some(at), || format!("{thing:?} rots"));
             self.hosts[at].disk = rotten;
             self.hosts[at].damaged = true;
+            if let Thing::Shard(shard) = thing {
+                self.tally.failed(shard.k, self.hosts[at].disk.shards[&shard].bytes.len() as u64);
+            }
         }
     }
 
