@@ -90,6 +90,8 @@ pub const MENDS_MAX: usize = 2;
 pub const MEND_STAGGER: Duration = Duration::from_secs(2 * 60 * 60);
 /// Segments that are brought back at a time.
 pub const RESTORES_MAX: usize = 4;
+/// When a restoring node asks a member again that did not answer.
+pub const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// How long a restoring node waits for members that do not answer before it begins with what it has.
 pub const RESTORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How long an answer to an audit may take before it is asked again.

@@ -399,7 +399,7 @@ impl Peer {
         if let Err(refusal) = self.check_own_amendment(amendment) {
             return self.refuse(refusal);
         }
-        let knows_itself = self.knows_itself();
+        let knows_itself = self.knows_itself() && self.has_told_all(amendment.holder);
         let Some(segment) = self.mine.segments.get_mut(&name) else {
             if knows_itself {
                 self.release_unknown(amendment.holder, name);

@@ -131,7 +131,7 @@ impl Peer {
         if let Some(last) = lines.last().filter(|last| more && after.is_none_or(|after| last.segment > after)) {
             self.send(from, Body::InventoryAsk(Some(last.segment)));
         }
-        if !self.knows_itself() {
+        if !self.knows_itself() || !self.has_told_all(from) {
             return;
         }
         let last = if more { lines.last().map(|line| line.segment) } else { None };

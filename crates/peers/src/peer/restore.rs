@@ -4,7 +4,9 @@ use super::gather::{For, Gather};
 use super::hold::shard_of;
 use super::segment::Segment;
 use super::{Peer, kept};
-use crate::limits::{DEEDS_PER_LETTER, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX, SHARDS_MAX};
+use crate::limits::{
+    ASK_AGAIN, DEEDS_PER_LETTER, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX, SHARDS_MAX,
+};
 use crate::machine::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -76,6 +78,16 @@ impl Peer {
         self.may_place() && !self.logs.author.is_seeking()
     }
 
+    /// Whether a node has told all it knows of this one's segments, so that what it holds and this node does not know
+    /// was really given up.
+    pub(super) fn has_told_all(&self, node: NodeId) -> bool {
+        match &self.restore {
+            Restore::No => true,
+            Restore::Segments(found) => found.answered.contains(&node),
+            Restore::List { .. } | Restore::Deeds(..) => false,
+        }
+    }
+
     /// This node was set back to a backup: the others know of segments that it has forgotten.
     pub(super) fn restore_what_was_forgotten(&mut self) {
         if matches!(self.restore, Restore::No | Restore::Segments(_)) {
@@ -145,7 +157,7 @@ impl Peer {
             }
             let next = found.asked.entry(node).or_insert(now);
             if *next <= now {
-                *next = Moment(now.0 + RETRY_MAX);
+                *next = Moment(now.0 + ASK_AGAIN);
                 due.push(node);
             }
         }
