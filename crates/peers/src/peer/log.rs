@@ -199,6 +199,14 @@ impl Peer {
         self.logs.seek_again = true;
     }
 
+    /// Whether this node's own log says that it gave a segment up.
+    pub(super) fn log_says_released(&self, name: SegmentName) -> bool {
+        self.logs.author.lines().any(|line| {
+            let said = line.body.and_then(|body| Said::parse(line.head.header.kind, body).ok());
+            said == Some(Said::Release(name))
+        })
+    }
+
     fn write_down(&mut self, said: Said) {
         let written = self.with_logs(|author, _, world| author.append(world, said.kind(), said.to_body()));
         // A log that takes no more loses history, not data: what lies where is in the deeds. The user was told of the

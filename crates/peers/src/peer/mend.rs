@@ -402,7 +402,7 @@ impl Peer {
         let knows_itself = self.knows_itself() && self.has_told_all(amendment.holder);
         let Some(segment) = self.mine.segments.get_mut(&name) else {
             if knows_itself {
-                self.release_unknown(amendment.holder, name);
+                self.meet_unknown(amendment.holder, name, true);
             }
             return;
         };

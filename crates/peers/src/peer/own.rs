@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use super::segment::{Segment, Telling};
 use crate::limits::SEGMENTS_MAX;
 use crate::machine::{Blob, Done, Event, Thing};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use okapi_base::shape::SHARDS_MAX;
 use okapi_base::{GroupId, NodeId, SegmentName};
@@ -137,10 +137,11 @@ impl Peer {
         let last = if more { lines.last().map(|line| line.segment) } else { None };
         let there: BTreeSet<(SegmentName, u8, u8)> =
             lines.iter().map(|line| (line.segment, line.k, line.index)).collect();
-        let names: BTreeSet<SegmentName> = lines.iter().map(|line| line.segment).collect();
+        // A revision of 0 means that no deed of it was ever in force there.
+        let names: BTreeMap<SegmentName, u32> = lines.iter().map(|line| (line.segment, line.revision)).collect();
         lines.iter().for_each(|line| self.found_stray(from, line));
-        for name in names {
-            self.explain(from, name);
+        for (name, revision) in names {
+            self.explain(from, name, revision > 0);
         }
         let covered = |name: &SegmentName| after.is_none_or(|after| *name > after) && last.is_none_or(|l| *name <= l);
         let mut missing = Vec::new();
@@ -173,9 +174,11 @@ impl Peer {
     }
 
     /// Tells a holder how a segment lies of which it holds something, if it may not know.
-    fn explain(&mut self, holder: NodeId, name: SegmentName) {
+    fn explain(&mut self, holder: NodeId, name: SegmentName, was_in_force: bool) {
         let now = self.now;
-        let Some(segment) = self.mine.segments.get_mut(&name) else { return self.release_unknown(holder, name) };
+        let Some(segment) = self.mine.segments.get_mut(&name) else {
+            return self.meet_unknown(holder, name, was_in_force);
+        };
         if segment.plan.is_some() || (segment.deed.is_none() && segment.release.is_none()) {
             return;
         }

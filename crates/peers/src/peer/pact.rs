@@ -637,8 +637,20 @@ impl Peer {
         self.revise_if_proven();
     }
 
+    /// A node holds something of a segment that this one does not know. What never was in force, or was given up by the
+    /// log's own word, may go. Anything else was forgotten: this node was set back to a backup, and comes to know it
+    /// again. (Considered: to give up whatever one does not know. The simulator found logs whose last entries nobody had
+    /// confirmed yet, so that a backup could not know that it was one.)
+    pub(super) fn meet_unknown(&mut self, holder: NodeId, name: SegmentName, was_in_force: bool) {
+        if !was_in_force || self.log_says_released(name) {
+            self.release_unknown(holder, name);
+        } else {
+            self.restore_what_was_forgotten();
+        }
+    }
+
     /// Says that a segment which one does not know is not needed.
-    pub(super) fn release_unknown(&mut self, holder: NodeId, name: SegmentName) {
+    fn release_unknown(&mut self, holder: NodeId, name: SegmentName) {
         let stamp = stamp(self.now);
         let mut release = Release { group: self.group, owner: self.node, segment: name, stamp, signature: [0; 64] };
         release.signature = self.identity.sign(&release);
