@@ -7,13 +7,14 @@
 //! - [`Story`] is what a seed decides: who takes part, and what goes wrong when;
 //! - [`World`] runs it; [`host::Host`] drives one peer;
 //! - [`check`] has the checkers, [`truth`] what they compare with;
-//! - [`sweep`] runs many seeds.
+//! - [`sweep`] runs many seeds, [`report`] measures.
 
 pub mod check;
 pub mod dice;
 pub mod disk;
 pub mod host;
 pub mod network;
+pub mod report;
 pub mod sealing;
 pub mod story;
 pub mod sweep;

@@ -79,7 +79,10 @@ impl Peer {
 
     /// How many other members have a node that is counted on.
     fn counted_owners(&self) -> usize {
-        let counted = self.others().filter(|node| self.is_counted_on(*node) && !self.is_leaving_node(*node)).map(|node| self.owner_of(node));
+        let counted = self
+            .others()
+            .filter(|node| self.is_counted_on(*node) && !self.is_leaving_node(*node))
+            .map(|node| self.owner_of(node));
         counted.filter(|owner| *owner != self.identity.member).collect::<BTreeSet<_>>().len()
     }
 

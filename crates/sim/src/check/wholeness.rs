@@ -73,7 +73,8 @@ fn segments(world: &World) -> Option<String> {
         let others =
             there(world).filter(|(_, other, _)| other.is_honest() && !other.leaving && other.member != host.member);
         let sure = Shape::for_others(others.count()).min(peer.wanted_shape());
-        let survives = view.survives.unwrap_or(0);
+        // What really lies there counts, not what its owner believes.
+        let survives = (count as usize).saturating_sub(deed.shape.k());
         if deed.shape.k() < sure.k() || survives < sure.n() - sure.k() {
             return ill(format!("lies as {} that survives {survives} and should as {sure}", deed.shape));
         }
