@@ -342,7 +342,6 @@ impl Peer {
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
         self.mine.tell_at(name, Some(now));
-        self.report(name, &plan, old.as_ref(), &deed);
         self.keep_segment(name);
         self.drop_own_unless_named(name, &deed);
         self.settle_books(name, &concerned, &deed);
