@@ -176,7 +176,8 @@ impl Peer {
     fn explain(&mut self, holder: NodeId, name: SegmentName) {
         let now = self.now;
         let Some(segment) = self.mine.segments.get_mut(&name) else { return self.release_unknown(holder, name) };
-        if segment.plan.is_some() || (segment.deed.is_none() && segment.release.is_none()) {
+        let waits = segment.release.is_none() && segment.mended.values().any(|node| *node == holder);
+        if segment.plan.is_some() || waits || (segment.deed.is_none() && segment.release.is_none()) {
             return;
         }
         segment.untold.insert(holder, Telling { next: now, tries: 0 });
