@@ -350,7 +350,11 @@ impl Peer {
             return self.refuse(Refusal::BadSignature);
         }
         if attestation.subject != self.node {
-            return self.note_word(&attestation);
+            // Of names that nobody vouched for there is no end.
+            return match self.check_signer(attestation.subject) {
+                Ok(()) => self.note_word(&attestation),
+                Err(refusal) => self.refuse(refusal),
+            };
         }
         if self.attested.get(&from).is_some_and(|known| known.stamp >= attestation.stamp) {
             return self.refuse(Refusal::Outdated);

@@ -17,7 +17,7 @@ use okapi_base::{Digest, NodeId, SegmentName};
 use okapi_seal::Hasher;
 use okapi_timeline::fork;
 use okapi_timeline::tally::Counted;
-use okapi_timeline::{Act, Author, BadRecord, Rosters, Witness, World};
+use okapi_timeline::{Act, Author, Rosters, Witness, World};
 use okapi_wire::peer::entry::{Entry, ForkProof, LogMessage, No, Said, SignedHeader};
 use okapi_wire::peer::letter::Body;
 use okapi_wire::peer::shard::Deed;
@@ -43,16 +43,17 @@ pub(crate) struct Logs {
 pub(crate) type Records<'a> = Vec<(&'a [u8], &'a [u8])>;
 
 impl Logs {
+    /// Fails with the kind of the records that are not what was kept.
     pub(crate) fn open(
         node: NodeId,
         own: Records<'_>,
         others: Records<'_>,
         ask_head: bool,
         now: Moment,
-    ) -> Result<Self, BadRecord> {
+    ) -> Result<Self, u8> {
         Ok(Self {
-            author: Author::open(node, own, ask_head, now)?,
-            witness: Witness::open(others)?,
+            author: Author::open(node, own, ask_head, now).map_err(|_| kind::AUTHOR)?,
+            witness: Witness::open(others).map_err(|_| kind::WITNESS)?,
             rosters: Rosters::default(),
             seek_again: false,
             listed: Digest([0; 32]),

@@ -124,7 +124,7 @@ impl Peer {
         }
         self.members = MemberList::open(self.group, members);
         self.logs = Logs::open(self.node, own_log, other_logs, self.settings.care.ask_head, self.now)
-            .map_err(|_| OpenError::Record { key: Vec::from([kept::kind::AUTHOR]) })?;
+            .map_err(|kind| OpenError::Record { key: Vec::from([kind]) })?;
         let books = Books::open(self.node, self.group, self.caps(), lines.iter().copied());
         self.books = books.map_err(|why| {
             let (EntryError::Kind { at, .. } | EntryError::Line { at, .. }) = why;

@@ -9,6 +9,7 @@ use super::{Peer, reshape};
 use crate::limits::{LOOK_AGAIN, PLANS_MAX, REVIEWS_PER_TURN};
 use crate::placement::group_of;
 use crate::safety::Days;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{NodeId, SegmentName, Shape};
@@ -83,11 +84,22 @@ impl Peer {
         if rested {
             segment.placed_under = Some(version);
         }
-        if segment.resettle {
+        if segment.resettle && self.waiting_mends(name).is_empty() {
             self.resettle(name);
         }
         self.note_safety(name, false);
         self.look_again_if_incomplete(name);
+    }
+
+    /// Shards that menders gave to others while those whom the deed names are not here. This node has not seen what the
+    /// menders saw: until who is named is back, or counts as missing here too, both keep what they have.
+    pub(super) fn waiting_mends(&self, name: SegmentName) -> BTreeMap<u8, NodeId> {
+        let segment = &self.mine.segments[&name];
+        let waits = |(index, _): &(&u8, &NodeId)| {
+            let slot = segment.deed.as_ref().and_then(|deed| deed.slots.get(usize::from(**index)));
+            slot.and_then(|slot| slot.holder).is_some_and(|node| !self.is_here(node))
+        };
+        segment.mended.iter().filter(waits).map(|(index, node)| (*index, *node)).collect()
     }
 
     /// Something is missing and there is nobody to give it to now: what may change that need not be told to this node.

@@ -307,8 +307,10 @@ impl Peer {
 
     fn commit(&mut self, name: SegmentName) {
         let version = self.members.version().digest;
+        let mut waiting = self.waiting_mends(name);
         let segment = self.mine.segments.get_mut(&name).expect("it is planned");
         let plan = segment.plan.take().expect("it is settled");
+        waiting.retain(|index, _| matches!(plan.steps.get(usize::from(*index)), Some(Step::Held(_))));
         self.mine.planned.remove(&name);
         let mut deed = plan.draft.clone().expect("a settled plan has a draft");
         deed.revision += 1;
@@ -320,7 +322,8 @@ impl Peer {
         let told = Telling { next: now, tries: 0 };
         let before = segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder);
         let after = deed.slots.iter().filter_map(|slot| slot.holder);
-        let mended = segment.mended.values().chain(&segment.asked).copied();
+        let settled = segment.mended.iter().filter(|(index, _)| !waiting.contains_key(index)).map(|(_, node)| node);
+        let mended = settled.chain(&segment.asked).copied();
         let concerned: Vec<NodeId> = before
             .chain(after)
             .chain(mended)
@@ -335,14 +338,13 @@ impl Peer {
             }
         }
         segment.lost.retain(|index| usize::from(*index) < deed.slots.len());
-        segment.mended.clear();
-        segment.resettle = false;
+        segment.resettle = !waiting.is_empty();
+        segment.mended = waiting;
         segment.placed_under = Some(version);
         segment.fruitless = 0;
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
         self.mine.tell_at(name, Some(now));
-        self.report(name, &plan, old.as_ref(), &deed);
         self.keep_segment(name);
         self.drop_own_unless_named(name, &deed);
         self.settle_books(name, &concerned, &deed);

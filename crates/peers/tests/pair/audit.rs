@@ -55,14 +55,43 @@ fn audits(fraction: f64) -> u64 {
     audits_to_find(fraction, 0.9999).div_ceil(AUDIT_LEAVES as u64)
 }
 
-#[test]
-fn one_that_throws_away_is_caught_at_once() {
-    is_caught_within(&mut with_a_liar(Honesty::Drops), audits(1.0));
+/// Runs until node 4 says itself that it has lost something, which must be within so many audits of it. It is no liar,
+/// but all of its losses come out within the hour, and others have the shards instead.
+fn is_admitted_within(world: &mut World, audits: u64) {
+    let admits = |sent: &Sent| {
+        (sent.from, sent.to) == (4, 0) && sent.payload.is_empty() && matches!(sent.body(), Body::Proof(..))
+    };
+    let admitted = |world: &World| world.sent.iter().flatten().any(admits);
+    assert!(world.run_until(60 * DAY, admitted), "nothing is admitted");
+    let asked = challenges(world, 4);
+    assert!(asked <= audits, "{asked} audits instead of {audits}");
+    let names: Vec<_> = world.peer(0).segments().map(|segment| segment.name).collect();
+    let moved = |world: &World| {
+        names.iter().all(|name| !world.holders(0, *name).contains(&Some(4)) && world.survives(0, *name) == Some(2))
+    };
+    assert!(world.run_until(HOUR, moved), "{:?}", world.holders(0, names[0]));
+    assert_eq!(caught(world), [0; 0]);
+    assert_eq!(world.peer(0).probes(world.nodes[4].id).1, 0, "whoever admits has not failed");
 }
 
 #[test]
-fn one_byte_that_rots_is_caught_at_once() {
-    is_caught_within(&mut with_a_liar(Honesty::Rots), audits(1.0));
+fn one_that_throws_away_admits_it_at_once() {
+    is_admitted_within(&mut with_a_liar(Honesty::Drops), 1);
+}
+
+#[test]
+fn one_byte_that_rots_is_admitted_at_once() {
+    is_admitted_within(&mut with_a_liar(Honesty::Rots), 1);
+}
+
+#[test]
+fn one_that_makes_up_what_it_threw_away_is_caught_at_once() {
+    is_caught_within(&mut with_a_liar(Honesty::MakesUp), audits(1.0));
+}
+
+#[test]
+fn one_byte_that_rots_unseen_is_caught_at_once() {
+    is_caught_within(&mut with_a_liar(Honesty::RotsUnseen), audits(1.0));
 }
 
 #[test]

@@ -56,15 +56,14 @@ fn what_vanishes_is_found_by_audit() {
     let (mut world, name) = world(7, 10_000, Shape::TwoOfSix);
     let holder = world.holders(0, name)[1].expect("it lies");
     world.nodes[holder].disk.shards.clear();
-    // After it was caught it is given nothing for a day, and there is nobody else.
+    world.sent = Some(Vec::new());
+    // After it admitted the loss it is given nothing for a day, and there is nobody else.
     assert!(world.run_until(6 * DAY, |world| !repaired(world, 0).is_empty()));
-    assert!(
-        world.nodes[0]
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::Caught { node, .. } if *node == world.nodes[holder].id))
-    );
-    assert_eq!(placed(&world), 5_000);
+    let admits = |sent: &&Sent| sent.payload.is_empty() && matches!(sent.body(), Body::Proof(..));
+    let admitted: Vec<_> = world.sent.iter().flatten().filter(admits).map(|sent| (sent.from, sent.to)).collect();
+    assert_eq!(admitted, [(holder, 0)]);
+    assert!(!world.nodes[0].events.iter().any(|event| matches!(event, Event::Caught { .. })), "it did not lie");
+    assert_eq!((placed(&world), fetched(&world)), (5_000, 0));
 }
 
 #[test]

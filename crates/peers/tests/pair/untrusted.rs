@@ -264,13 +264,14 @@ fn amendments_are_refused_by_name_and_break_nothing() {
 #[test]
 fn contracts_and_records_are_refused_by_name() {
     let (mut world, mut voice, _) = world();
-    let (key, now) = (voice.key(), stamp(&world));
+    let (key, other, now) = (voice.key(), identity(2).signing, stamp(&world));
     let (group, me, to) = (world.group_name(), world.nodes[4].id, world.nodes[0].id);
-    let terms = Terms { group, owner: me, holder: to, bytes: 5, from: now, until: now + 5_000, revision: 900 };
+    let terms = Terms { group, owner: me, holder: to, bytes: 20_000, from: now, until: now + 5_000, revision: 900 };
     let propose = |terms: Terms| okapi_peers::contract::propose(terms, &key);
     let mut bad = propose(terms);
     bad.owner_signature[0] ^= 1;
     let granted = okapi_peers::contract::grant(propose(Terms { owner: to, holder: me, ..terms }), &key);
+    let elsewhere = okapi_peers::contract::grant(propose(Terms { holder: world.nodes[1].id, ..terms }), &other);
     let ending = |change: fn(&mut Ending)| {
         let mut it =
             Ending { group, owner: to, holder: me, revision: 1, side: Side::Holder, stamp: now, signature: [0; 64] };
@@ -282,6 +283,9 @@ fn contracts_and_records_are_refused_by_name() {
     unsigned.signature[0] ^= 1;
     let record = world.peer(0).members().get(me).expect("it is a member").clone();
     let attest = |subject: NodeId, group: GroupId| members::attest(&key, &group, subject, 5, (1, 0), now);
+    let passed_on = members::attest(&other, &group, world.nodes[2].id, 5, (1, 0), now);
+    let mut altered = attest(world.nodes[1].id, group);
+    altered.failed = 1000;
     let foreign = MemberRecord { binding: Binding { group: GroupId([9; 32]), ..record.binding }, ..record.clone() };
     let mut changed = record.clone();
     changed.revision += 1;
@@ -305,12 +309,19 @@ fn contracts_and_records_are_refused_by_name() {
         ),
         ("a proposal that is not signed", Body::Propose(bad), Refusal::BadSignature),
         ("a contract that was never proposed", Body::Agree(granted), Refusal::BadSignature),
-        ("a contract of another", Body::Agree(okapi_peers::contract::grant(propose(terms), &key)), Refusal::NotYours),
+        (
+            "a contract that this node is reminded of and never signed",
+            Body::Agree(okapi_peers::contract::grant(propose(terms), &key)),
+            Refusal::BadSignature,
+        ),
+        ("a contract of another", Body::Agree(elsewhere), Refusal::NotYours),
         ("a no to what was not proposed", Body::Decline(7, 7), Refusal::Unasked),
         ("an ending by another", ending(|it| it.side = Side::Owner), Refusal::NotYours),
         ("an ending in another group", ending(|it| it.group = GroupId([9; 32])), Refusal::WrongGroup),
         ("an ending that is not signed", Body::End(unsigned), Refusal::BadSignature),
-        ("an attestation about another", Body::Attest(attest(world.nodes[1].id, group)), Refusal::NotYours),
+        ("an attestation by another", Body::Attest(passed_on), Refusal::NotYours),
+        ("an attestation about a stranger", Body::Attest(attest(NodeId([77; 32]), group)), Refusal::Stranger),
+        ("an attestation about another that is not signed", Body::Attest(altered), Refusal::BadSignature),
         ("an attestation for another group", Body::Attest(attest(to, GroupId([9; 32]))), Refusal::BadSignature),
         ("a record of another group", Body::Records(vec![foreign]), Refusal::WrongGroup),
         ("a record that is not signed", Body::Records(vec![changed]), Refusal::BadSignature),
@@ -319,6 +330,11 @@ fn contracts_and_records_are_refused_by_name() {
     for (what, body, by) in cases {
         is_refused(&mut world, &mut voice, what, body, by);
     }
+    // What a member has seen of another itself is listened to, and is one voice.
+    let (before, refused) = (state(world.peer(0)), format!("{:?}", world.peer(0).refusals()));
+    let word = attest(world.nodes[1].id, group);
+    voice.say(&mut world, 0, Body::Attest(word));
+    assert_eq!((state(world.peer(0)), format!("{:?}", world.peer(0).refusals())), (before, refused));
 }
 
 #[test]
@@ -383,7 +399,7 @@ fn recorded() -> Vec<Sent> {
     world.crash(1);
     world.crash(7);
     world.nodes[7].disk.shards.clear();
-    world.run(5 * DAY);
+    world.run(9 * DAY);
     world.open(7);
     world.nodes[1].disk.segments.clear();
     world.burn(1);
@@ -511,7 +527,7 @@ fn records_that_were_damaged_are_named_and_never_break_an_opening() {
     world.run(3 * DAY);
     let kept = world.nodes[0].kept.clone();
     let kinds: Vec<u8> = kept.keys().map(|key| key[0]).collect();
-    assert!(b"gmshdtnlv".iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    assert!(b"gmshdtnlvawu".iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     let settings = &world.nodes[0].settings;
     let open = |records: &[(Vec<u8>, Vec<u8>)]| Peer::open(identity(1), settings.clone(), [1; 32], world.now, records);
     let whole: Vec<(Vec<u8>, Vec<u8>)> = kept.clone().into_iter().collect();
@@ -527,7 +543,9 @@ fn records_that_were_damaged_are_named_and_never_break_an_opening() {
             let mut records = whole.clone();
             records[at].1.truncate(cut);
             let Err(why) = open(&records) else { panic!("record {key:02x?} cut to {cut} bytes was believed") };
-            assert_eq!(why, okapi_peers::peer::OpenError::Record { key: key.clone() });
+            // Of logs and histories only the kind is named.
+            let named = if b"awu".contains(&key[0]) { vec![key[0]] } else { key.clone() };
+            assert_eq!(why, okapi_peers::peer::OpenError::Record { key: named });
         }
         let mut records = whole.clone();
         records[at].1.push(0);

@@ -303,7 +303,12 @@ impl World {
             let run = node.runs;
             match output {
                 Output::Send { to, letter, payload } => {
-                    let to = self.at(to);
+                    let Some(to) = self.nodes.iter().position(|node| node.id == to) else {
+                        // A record that was signed in another run tells of a node that is not in this one.
+                        let is_member = self.peer(at).members().get(to).is_some();
+                        assert!(is_member, "node {at} writes to {to:?}, which is no member");
+                        continue;
+                    };
                     self.send(Sent { from: at, to, letter, payload });
                 }
                 Output::Keep { .. } if node.held_back => {}

@@ -1,8 +1,9 @@
 //! A disk in memory under a peer, honest or not.
 
-use okapi_base::SegmentName;
+use okapi_base::{Digest, SegmentName};
 use okapi_peers::labour::{NoRoom, Yard, labour};
 use okapi_peers::{Blob, Done, ShardId, Work};
+use okapi_seal::hash;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a holder treats what it was given.
@@ -10,10 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Honesty {
     /// As it should.
     Honest,
-    /// Says that it stored, and throws away.
+    /// Says that it stored, and throws away; whoever asks for it is told that it is lost.
     Drops,
-    /// Changes one byte of what it stores.
+    /// Throws away, and makes up what it is asked for.
+    MakesUp,
+    /// Changes one byte of what it stores, and finds that when it looks.
     Rots,
+    /// Changes one byte, and proves without a look at what it has.
+    RotsUnseen,
     /// Keeps every tree, but only one leaf of so many, and makes the others up.
     KeepsOneIn(u32),
     /// Serves other bytes than it was given.
@@ -55,6 +60,10 @@ impl Heap {
                     done => done,
                 }
             }
+            (Honesty::MakesUp | Honesty::RotsUnseen, Work::Prove { shard, leaves, .. }) => {
+                let root = self.shard(shard).map_or(Digest([0; 32]), |bytes| hash(&bytes));
+                labour(self, Work::Prove { shard, root, leaves })
+            }
             (Honesty::Swaps, Work::ReadShard { shard, root }) => match labour(self, Work::ReadShard { shard, root }) {
                 Done::Bytes(bytes) => Done::Bytes(bytes.iter().map(|byte| byte ^ 1).collect()),
                 done => done,
@@ -87,7 +96,10 @@ impl Yard for Heap {
     fn put_shard(&mut self, shard: ShardId, bytes: Blob) -> Result<(), NoRoom> {
         let bytes = match self.honesty {
             Honesty::Drops => return Ok(()),
-            Honesty::Rots => bytes.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 0)).collect(),
+            Honesty::MakesUp => bytes.iter().map(|_| 0).collect(),
+            Honesty::Rots | Honesty::RotsUnseen => {
+                bytes.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 0)).collect()
+            }
             _ => bytes,
         };
         self.drop_shard(shard);
