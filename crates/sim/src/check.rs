@@ -59,11 +59,11 @@ impl Checks {
         caps::look(world)?;
         self.floor.look(world);
         self.held.look(world)?;
-        if self.looks % 6 == 0 {
+        if self.looks.is_multiple_of(6) {
             placement::look(world)?;
             timeline::look(world)?;
         }
-        if self.looks % 24 == 0 {
+        if self.looks.is_multiple_of(24) {
             secrecy::look(world)?;
         }
         self.storm.look(world)

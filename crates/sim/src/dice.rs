@@ -35,7 +35,7 @@ impl Dice {
     /// A number below `below`, which is not 0.
     pub fn below(&mut self, below: u64) -> u64 {
         assert!(below > 0, "there is no number below 0");
-        (u128::from(self.throw()) * u128::from(below) >> 64) as u64
+        ((u128::from(self.throw()) * u128::from(below)) >> 64) as u64
     }
 
     /// A number from `least` up to and including `most`.

@@ -236,7 +236,7 @@ impl Host {
     /// When its peer wants to be woken, in the world's time.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
-        self.peer.as_ref().and_then(|peer| peer.wake_at()).map(|at| self.world_time(at))
+        self.peer.as_ref().and_then(Peer::wake_at).map(|at| self.world_time(at))
     }
 }
 

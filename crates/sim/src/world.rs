@@ -29,6 +29,9 @@ const WELL_FOR: u32 = 6;
 /// A host that is woken so often within an hour spins.
 const WAKES_MAX: u32 = 50_000;
 
+/// A placement that was asked for: it is computed once for all.
+type Asked = (Shape, Digest, Arc<[Place]>);
+
 /// Something that is going to happen.
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -86,7 +89,7 @@ pub struct World {
     queued: u64,
     dice: Dice,
     backups: BTreeMap<usize, Disk>,
-    maps: BTreeMap<(Shape, Digest, Arc<[Place]>), Arc<Map>>,
+    maps: BTreeMap<Asked, Arc<Map>>,
     checks: Checks,
     wakes: Vec<u32>,
     well: u32,

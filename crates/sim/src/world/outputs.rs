@@ -15,7 +15,7 @@ impl World {
     pub(super) fn outputs(&mut self, at: usize, outputs: Vec<Output>) -> Result<(), Breach> {
         for output in outputs {
             match output {
-                Output::Send { to, letter, payload } => self.send(at, to, letter, payload)?,
+                Output::Send { to, letter, payload } => self.send(at, to, &letter, &payload)?,
                 Output::Keep { ticket, writes } => {
                     let host = &mut self.hosts[at];
                     host.keeping.push_back((ticket, writes));
@@ -37,17 +37,17 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, at: usize, to: okapi_base::NodeId, letter: Vec<u8>, payload: Blob) -> Result<(), Breach> {
-        if self.marks.is_in(&letter) || self.marks.is_in(&payload) {
+    fn send(&mut self, at: usize, to: okapi_base::NodeId, letter: &[u8], payload: &Blob) -> Result<(), Breach> {
+        if self.marks.is_in(letter) || self.marks.is_in(payload) {
             return Err(Breach::new("secrecy", self.now, format!("host {at} sends clear text or a key")));
         }
         let Some(to) = self.number(to) else { return Ok(()) };
-        self.tally.sent(&letter, &payload);
+        self.tally.sent(letter, payload);
         if self.story.mangled_ppm > 0 && self.hosts[at].cast.honesty != Honesty::Honest {
-            self.mangle(at, to, &letter, &payload);
+            self.mangle(at, to, letter, payload);
         }
         for when in self.network.send(self.now, at, to, letter.len() + payload.len()) {
-            let (letter, payload) = (letter.clone(), payload.clone());
+            let (letter, payload) = (letter.to_vec(), payload.clone());
             self.at(when, Happening::Arrive { from: at, to, letter, payload });
         }
         Ok(())
