@@ -92,6 +92,8 @@ pub const MEND_STAGGER: Duration = Duration::from_secs(2 * 60 * 60);
 pub const RESTORES_MAX: usize = 4;
 /// When a restoring node asks a member again that did not answer.
 pub const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// How often a holder of segments that this node does not know is asked to show their deeds.
+pub const DOUBT_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long a restoring node waits for members that do not answer before it begins with what it has.
 pub const RESTORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How long an answer to an audit may take before it is asked again.

@@ -645,7 +645,7 @@ impl Peer {
         if !was_in_force || self.log_says_released(name) {
             self.release_unknown(holder, name);
         } else {
-            self.restore_what_was_forgotten();
+            self.ask_what_was_forgotten(holder);
         }
     }
 

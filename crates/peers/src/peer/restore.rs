@@ -5,7 +5,8 @@ use super::hold::shard_of;
 use super::segment::Segment;
 use super::{Peer, kept};
 use crate::limits::{
-    ASK_AGAIN, DEEDS_PER_LETTER, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX, SHARDS_MAX,
+    ASK_AGAIN, DEEDS_PER_LETTER, DOUBT_EVERY, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX,
+    SHARDS_MAX,
 };
 use crate::machine::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ pub(crate) struct Found {
     /// Who was asked, and has said all it knows.
     answered: BTreeSet<NodeId>,
     asked: BTreeMap<NodeId, Moment>,
+    /// Who was last asked when, because it holds what this node does not know.
+    doubted: BTreeMap<NodeId, Moment>,
     /// All deeds of each segment that were shown.
     deeds: BTreeMap<SegmentName, Vec<Deed>>,
     /// Who says that it holds which shard.
@@ -76,6 +79,23 @@ impl Peer {
     /// does not know of.
     pub(super) fn knows_itself(&self) -> bool {
         self.may_place() && !self.logs.author.is_seeking()
+    }
+
+    /// A node says that it holds a segment of this one's that this one does not know, by a deed that was in force. It is
+    /// asked to show its deeds, now and then: whoever makes segments up costs no more than that.
+    pub(super) fn ask_what_was_forgotten(&mut self, holder: NodeId) {
+        let now = self.now;
+        if matches!(self.restore, Restore::No) {
+            let answered = self.others().filter(|node| *node != holder).collect();
+            self.restore = Restore::Segments(Found { answered, ..Found::default() });
+        }
+        let Restore::Segments(found) = &mut self.restore else { return };
+        if found.doubted.get(&holder).is_none_or(|at| now.0.saturating_sub(at.0) >= DOUBT_EVERY) {
+            found.doubted.insert(holder, now);
+            found.answered.remove(&holder);
+            found.asked.insert(holder, now);
+            self.go_on_restoring();
+        }
     }
 
     /// Whether a node has told all it knows of this one's segments, so that what it holds and this node does not know

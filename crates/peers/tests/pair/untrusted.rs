@@ -591,7 +591,7 @@ fn an_inventory_full_of_nonsense_costs_one_answer_a_line() {
     let before = world.traffic.clone();
     voice.say(&mut world, 0, Body::Inventory(Some(SegmentName([0xff; 32])), true, lines));
     let more = |kind: u8| world.traffic.get(&kind).map_or(0, |it| it.0) - before.get(&kind).map_or(0, |it| it.0);
-    assert!(more(25) == 0, "a page that goes backwards is the last");
+    assert!(more(25) <= 1, "a page that goes backwards is the last, and what is not known is asked for once");
     world.run(DAY);
     assert_eq!(world.peer(0).refusals().of(Refusal::Malformed), 0);
     assert!(world.peer(0).segments().all(|segment| world.survives(0, segment.name) >= Some(2)));
