@@ -176,8 +176,11 @@ impl Peer {
     fn explain(&mut self, holder: NodeId, name: SegmentName) {
         let now = self.now;
         let Some(segment) = self.mine.segments.get_mut(&name) else { return self.release_unknown(holder, name) };
-        let waits = segment.release.is_none() && segment.mended.values().any(|node| *node == holder);
-        if segment.plan.is_some() || waits || (segment.deed.is_none() && segment.release.is_none()) {
+        if segment.plan.is_some() || (segment.deed.is_none() && segment.release.is_none()) {
+            return;
+        }
+        // What a mender gave it waits until it is settled who keeps it.
+        if segment.release.is_none() && segment.mended.values().any(|node| *node == holder) {
             return;
         }
         segment.untold.insert(holder, Telling { next: now, tries: 0 });
