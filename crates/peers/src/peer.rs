@@ -7,6 +7,7 @@
 mod audit;
 mod days;
 mod dice;
+mod entries;
 mod gather;
 mod hold;
 mod identity;
@@ -31,6 +32,7 @@ mod review;
 mod seen;
 mod segment;
 mod spatter;
+mod standing;
 mod tell;
 mod view;
 mod work;
@@ -58,6 +60,7 @@ use self::pulse::Pulses;
 use self::restore::Restore;
 use self::review::Urgency;
 use self::segment::Mine;
+use self::standing::Standings;
 use self::work::Job;
 use crate::books::Books;
 use crate::history::Histories;
@@ -149,6 +152,7 @@ pub struct Peer {
 
     books: Books,
     pacts: Pacts,
+    standings: Standings,
     attested: BTreeMap<NodeId, Attestation>,
 
     logs: Logs,

@@ -100,6 +100,7 @@ impl Peer {
             audits: Audits::default(),
             books: Books::new(node, group, caps),
             pacts: Pacts::default(),
+            standings: Standings::default(),
             attested: BTreeMap::new(),
             logs: Logs::open(node, Vec::new(), Vec::new(), ask_head, now).expect("no record is a good record"),
         }

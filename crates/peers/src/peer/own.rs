@@ -179,8 +179,11 @@ impl Peer {
         let Some(segment) = self.mine.segments.get_mut(&name) else {
             return self.meet_unknown(holder, name, was_in_force);
         };
-        let waits = segment.release.is_none() && segment.mended.values().any(|node| *node == holder);
-        if segment.plan.is_some() || waits || (segment.deed.is_none() && segment.release.is_none()) {
+        if segment.plan.is_some() || (segment.deed.is_none() && segment.release.is_none()) {
+            return;
+        }
+        // What a mender gave it waits until it is settled who keeps it.
+        if segment.release.is_none() && segment.mended.values().any(|node| *node == holder) {
             return;
         }
         segment.untold.insert(holder, Telling { next: now, tries: 0 });

@@ -315,13 +315,7 @@ impl Body {
                 body.bytes(&segment.0);
                 body.u32(*revision);
             }
-            Self::Challenge(shard, number, leaves) => {
-                assert!(leaves.len() <= LEAVES_MAX, "a challenge asks for few leaves");
-                shard.encode(body);
-                body.u64(*number);
-                body.u8(leaves.len() as u8);
-                leaves.iter().for_each(|leaf| body.u32(*leaf));
-            }
+            Self::Challenge(shard, number, leaves) => encode_challenge(shard, *number, leaves, body),
             Self::Proof(shard, number) => {
                 shard.encode(body);
                 body.u64(*number);
@@ -397,6 +391,14 @@ impl Body {
         let leaves = (0..count).map(|_| body.u32()).collect::<Result<_, _>>()?;
         Ok(Self::Challenge(shard, number, leaves))
     }
+}
+
+fn encode_challenge(shard: &ShardId, number: u64, leaves: &[u32], body: &mut BodyWriter<'_>) {
+    assert!(leaves.len() <= LEAVES_MAX, "a challenge asks for few leaves");
+    shard.encode(body);
+    body.u64(number);
+    body.u8(leaves.len() as u8);
+    leaves.iter().for_each(|leaf| body.u32(*leaf));
 }
 
 fn encode_after(after: Option<&SegmentName>, body: &mut BodyWriter<'_>) {
