@@ -10,7 +10,7 @@ const MOVED_FREE: u64 = 4 << 20;
 
 /// Bytes of shards that repair may fetch and send for each byte ever written or lost: sleepers who are away together
 /// may be in danger, and then are not waited for.
-const REPAIRED_PER_BYTE: u64 = 3;
+const REPAIRED_PER_BYTE: u64 = 1;
 /// What repair may fetch and send in any case.
 const REPAIRED_FREE: u64 = 512 << 10;
 
