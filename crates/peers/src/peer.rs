@@ -178,7 +178,7 @@ impl Machine for Peer {
             Input::Closed { segment, bytes, key } => self.closed(segment, bytes, key),
             Input::Released { segment } => self.release(segment),
             Input::Damaged(thing) => self.damaged(thing),
-            Input::Order(order) => self.ordered(order),
+            Input::Order(order) => self.ordered(&order),
         }
         self.go_on();
     }
@@ -235,8 +235,8 @@ impl Peer {
         self.outputs.extend(self.keeper.flush());
     }
 
-    fn ordered(&mut self, order: Order) {
-        match order {
+    fn ordered(&mut self, order: &Order) {
+        match *order {
             Order::Invite { secret, expires } => self.invite(secret, expires),
             Order::Join { via, group, secret } => self.join(via, group, secret),
             Order::Restore { via } => self.restore(via),

@@ -2,7 +2,7 @@
 //! what the other side says against it.
 
 use super::{Peer, kept};
-use crate::books::{Basis, Books, Caps, Entered, HeldState, Piece, PlacedState, Refused};
+use crate::books::{Basis, Books, Caps, Entered, HeldState, Pair, Piece, PlacedState, Refused, Sums};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use okapi_base::{GroupId, NodeId, SegmentName, Shape};
@@ -248,7 +248,7 @@ impl Peer {
 
     /// How the books of this pair stand.
     pub(super) fn balance(&self, other: NodeId) -> Balance {
-        let sums = self.books.pair(&other).map_or(crate::books::Sums::ZERO, |pair| pair.sums());
+        let sums = self.books.pair(&other).map_or(Sums::ZERO, Pair::sums);
         Balance { held: sums.stored, placed: sums.confirmed }
     }
 

@@ -7,6 +7,7 @@ use super::work::Job;
 use super::{Peer, kept};
 use crate::limits::{AMENDMENTS_MAX, INBOUND_EACH, INBOUND_MAX, INBOUND_PATIENCE, OFFERS_MAX};
 use crate::machine::{Blob, Done, Work};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
@@ -277,7 +278,7 @@ impl Peer {
             self.say_no(&offer, No::BadBytes);
         } else {
             self.theirs.storing.insert(shard, offer.deed.revision);
-            self.work(Job::Store(offer), Work::StoreShard { shard, root, bytes });
+            self.work(Job::Store(Box::new(offer)), Work::StoreShard { shard, root, bytes });
         }
         self.next_inbound();
     }

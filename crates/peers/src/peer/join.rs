@@ -81,7 +81,7 @@ impl Peer {
         let signature = self.identity.member_signature;
         let record = members::found(&self.identity.signing, binding, signature, self.standing(), stamp);
         self.enter_group(record.binding.group);
-        self.merge(record).expect("a founder's record is valid in its own group");
+        self.merge(&record).expect("a founder's record is valid in its own group");
     }
 
     /// Begins with an empty list of a group.
@@ -237,7 +237,7 @@ impl Peer {
     /// A stranger may say only who it is, and who vouched for it.
     fn introduced(&mut self, from: NodeId, records: Vec<MemberRecord>) {
         let own = records.into_iter().find(|record| record.binding.node == from);
-        match own.map(|record| self.merge(record)) {
+        match own.map(|record| self.merge(&record)) {
             Some(Ok(_)) => {}
             Some(Err(refusal)) => self.refuse(refusal),
             None => self.refuse(Refusal::Stranger),
@@ -246,7 +246,7 @@ impl Peer {
 
     pub(super) fn merge_all(&mut self, records: Vec<MemberRecord>) {
         for record in records {
-            if let Err(refusal) = self.merge(record) {
+            if let Err(refusal) = self.merge(&record) {
                 self.refuse(refusal);
             }
         }
@@ -273,23 +273,23 @@ impl Peer {
         let Join::Vouched(_, _, records) = core::mem::take(&mut self.join) else { unreachable!("it was just seen") };
         self.enter_group(group);
         self.merge_all(records);
-        self.merge(own).expect("it was merged into the same list before");
+        self.merge(&own).expect("it was merged into the same list before");
         self.deeds_enter_group();
         self.log_joined();
         self.tell_user(Event::Joined);
     }
 
     /// Takes a record into the list.
-    pub(super) fn merge(&mut self, record: MemberRecord) -> Result<Merged, Refusal> {
+    pub(super) fn merge(&mut self, record: &MemberRecord) -> Result<Merged, Refusal> {
         let (node, member) = (record.binding.node, record.binding.member);
         let parted_before = self.has_parted(node);
         let merged = self.members.merge(self.now, record.clone()).map_err(refusal_of)?;
         if merged == Merged::Known {
             return Ok(merged);
         }
-        self.keeper.put(kept::node_key(kept::kind::MEMBER, node), kept::encode(&record));
+        self.keeper.put(kept::node_key(kept::kind::MEMBER, node), kept::encode(record));
         self.list_changed_at = self.now;
-        self.note_conduct(member, &record);
+        self.note_conduct(member, record);
         self.follow_members();
         self.maps.outdated();
         if merged == Merged::New || record.state != State::Active {
@@ -299,7 +299,7 @@ impl Peer {
             self.node_parted(node);
         }
         // What one learns, all learn: the record goes on at once, and pings find what was lost.
-        self.spread(&record, Some(node));
+        self.spread(record, Some(node));
         Ok(merged)
     }
 
@@ -317,7 +317,7 @@ impl Peer {
     pub(super) fn revise_own(&mut self) {
         let Some(last) = self.members.get(self.node).filter(|last| last.state != State::Parted) else { return };
         let record = members::revise(&self.identity.signing, last, self.standing(), self.stamp());
-        if let Err(refusal) = self.merge(record) {
+        if let Err(refusal) = self.merge(&record) {
             self.refuse(refusal);
         }
     }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 /// What waits for a batch to be durable.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are letters, and they wait for one batch")]
 pub(crate) enum Then {
     /// A letter that promises what was kept.
     Send(Mail),

@@ -91,7 +91,7 @@ impl Peer {
         let honoured = self.members.next_serial(self.node).max(self.last_serial + 1);
         let record = members::part(&self.identity.signing, last, honoured, self.stamp());
         self.part = Part::Parted;
-        if let Err(refusal) = self.merge(record) {
+        if let Err(refusal) = self.merge(&record) {
             self.refuse(refusal);
         }
         self.tell_user(Event::Parted);

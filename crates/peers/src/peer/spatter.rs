@@ -31,7 +31,7 @@ impl Peer {
     /// The segment was coded, or is lost here.
     pub(super) fn coded(&mut self, name: SegmentName, done: Done) {
         match done {
-            Done::Shards { shards, roots } => self.shards_came(name, shards, roots),
+            Done::Shards { shards, roots } => self.shards_came(name, shards, &roots),
             Done::Lost => {
                 let Some(segment) = self.mine.segments.get_mut(&name) else { return };
                 segment.live = false;
@@ -43,14 +43,14 @@ impl Peer {
         }
     }
 
-    fn shards_came(&mut self, name: SegmentName, shards: Vec<(u8, Blob)>, roots: Vec<Digest>) {
+    fn shards_came(&mut self, name: SegmentName, shards: Vec<(u8, Blob)>, roots: &[Digest]) {
         let (group, owner, stamp) = (self.group, self.node, self.stamp());
         let Some(segment) = self.mine.segments.get_mut(&name) else { return };
         let Some(plan) = segment.plan.as_mut() else { return };
         assert_eq!(roots.len(), plan.shape.n(), "coding tells all roots");
         let same = |deed: &&Deed| deed.shape.k() == plan.shape.k();
         if let Some(deed) = segment.deed.as_ref().filter(same) {
-            let agrees = deed.slots.iter().zip(&roots).all(|(slot, root)| slot.root == *root);
+            let agrees = deed.slots.iter().zip(roots).all(|(slot, root)| slot.root == *root);
             assert!(agrees, "a segment always has the same shards");
         }
         let held = |step: &Step| if let Step::Held(node) = step { Some(*node) } else { None };

@@ -3,6 +3,7 @@
 use super::Peer;
 use super::hold::Offer;
 use crate::machine::{Blob, Done, Output, Work};
+use alloc::boxed::Box;
 use okapi_base::{Digest, NodeId, SegmentName, Shape};
 use okapi_wire::peer::shard::{Deed, ShardId};
 
@@ -16,7 +17,7 @@ pub(crate) enum Job {
     /// One's own shard, into one's own server half, by this draft.
     StoreOwn(ShardId, Deed),
     /// A shard that was offered.
-    Store(Offer),
+    Store(Box<Offer>),
     /// Giving back room.
     Drop(ShardId),
     /// A shard someone fetches.

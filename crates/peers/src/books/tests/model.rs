@@ -254,7 +254,7 @@ fn check(books: &Books, model: &Model) {
     assert_eq!(books.own_bytes(), model.own.values().sum::<u64>());
     assert_eq!(sums.held(), model.held_in_all());
     for other in model.others() {
-        let of_pair = books.pair(&other).map_or(Sums::ZERO, |pair| pair.sums());
+        let of_pair = books.pair(&other).map_or(Sums::ZERO, Pair::sums);
         assert_eq!((of_pair.placed(), of_pair.held()), (model.placed_with(other), model.held_for(other)));
     }
     assert_eq!(books.unpromised(at(NOON)), CAPS.server.saturating_sub(model.promised()));
@@ -281,9 +281,8 @@ fn two_sides_agree_at_all_times_whatever_the_order() {
             let it = piece(dice.below(8) as u8, dice.below(6) as u8);
             match dice.below(3) {
                 0 if step < 300 && owner.pair(&HOLDER).unwrap().placed_piece(&it).is_none() => {
-                    if owner.send(now, HOLDER, it, 60).is_ok() {
-                        letters.push(Letter::Place(it));
-                    }
+                    let sent = owner.send(now, HOLDER, it, 60);
+                    letters.extend(sent.is_ok().then_some(Letter::Place(it)));
                 }
                 1 if step < 300 => {
                     let there = owner.pair(&HOLDER).unwrap().placed_piece(&it);

@@ -83,7 +83,8 @@ fn what_was_kept_comes_back() {
         let value = segment_value(&segment);
         let (read_name, mut read, untold) = parse_segment(&name.0, &value).unwrap();
         assert_eq!((read_name, untold), (name, segment.untold.keys().copied().collect()));
-        (segment.untold.clear(), read.untold.clear());
+        segment.untold.clear();
+        read.untold.clear();
         assert_eq!(format!("{read:?}"), format!("{segment:?}"));
         for cut in 0..value.len() {
             assert!(parse_segment(&name.0, &value[..cut]).is_err());
