@@ -179,7 +179,6 @@ const THEMES: [(&str, Mix); 10] = [
             liars: 1,
             sleepers_ppm: 200_000,
             noise: 2,
-            ..NONE
         },
     ),
 ];
