@@ -274,17 +274,26 @@ fn the_end_of_the_log_is_known_when_enough_have_answered() {
     scene.answer(3, None);
     assert!(scene.author.is_seeking());
     assert_eq!((scene.author.drafts(), scene.author.lines.len()), (1, 0));
-    // More than half, with patience.
+    // All but one, with patience.
     scene.wait(HEAD_PATIENCE);
     assert!(!scene.author.is_seeking());
     assert_eq!((scene.author.drafts(), scene.author.lines.len()), (0, 1));
-    // A single one, with much patience.
-    let mut scene = Scene::seeking(4, &[]);
-    scene.answer(2, None);
-    scene.wait(HEAD_PATIENCE);
-    assert!(scene.author.is_seeking());
-    scene.wait(HEAD_PATIENCE_MAX);
-    assert!(!scene.author.is_seeking());
+    // A single one, with much patience, if anything of the log is known here; else never.
+    let mut alone = Scene::seeking(1, &[]);
+    draft(&mut alone);
+    let known: Vec<(Vec<u8>, Vec<u8>)> = alone
+        .acts()
+        .into_iter()
+        .filter_map(|act| if let Act::Keep(key, Some(value)) = act { Some((key, value)) } else { None })
+        .collect();
+    for (known, ends) in [(known.as_slice(), true), (&[], false)] {
+        let mut scene = Scene::seeking(4, known);
+        scene.answer(2, None);
+        scene.wait(HEAD_PATIENCE);
+        assert!(scene.author.is_seeking());
+        scene.wait(HEAD_PATIENCE_MAX);
+        assert_eq!(scene.author.is_seeking(), !ends);
+    }
     // Nobody: never.
     let mut scene = Scene::seeking(4, &[]);
     draft(&mut scene);
