@@ -10,6 +10,7 @@ mod part;
 mod repair;
 mod restart;
 mod restore;
+mod seen;
 mod untrusted;
 mod world;
 mod yard;
