@@ -10,6 +10,7 @@ use super::{Peer, plan::Ask};
 use crate::limits::{HOLDER_PATIENCE, MEND_STAGGER, MENDS_MAX, RETRY_FIRST, RETRY_MAX};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
+use crate::safety::Days;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -52,6 +53,8 @@ pub(crate) struct Mends {
     active: BTreeMap<At, Mend>,
     /// Segments to be looked at, and when.
     queue: BTreeSet<(Moment, At)>,
+    /// Those whose time has come, the least safe first.
+    due: BTreeSet<(Days, At)>,
     /// Fellow holders that were asked what they know of a gone owner, and after which segment.
     visits: BTreeMap<(NodeId, NodeId), Option<SegmentName>>,
 }
@@ -63,8 +66,7 @@ impl Mends {
             _ => None,
         };
         let asked = self.active.values().filter_map(asking).min();
-        let queued = if self.active.len() < MENDS_MAX { self.queue.first().map(|(at, _)| *at) } else { None };
-        asked.into_iter().chain(queued).min()
+        asked.into_iter().chain(self.queue.first().map(|(at, _)| *at)).min()
     }
 }
 
@@ -121,12 +123,13 @@ impl Peer {
 
     /// Looks at the segments whose time has come, and asks again where nobody answered.
     pub(super) fn mend(&mut self) {
-        while self.mends.active.len() < MENDS_MAX {
-            let Some((at, which)) = self.mends.queue.first().copied() else { break };
-            if at > self.now {
-                break;
-            }
+        while let Some((_, which)) = self.mends.queue.first().copied().filter(|(at, _)| *at <= self.now) {
             self.mends.queue.pop_first();
+            let days = self.theirs.deeds.get(&which).map_or(Days::MAX, |foreign| self.days_of_foreign(foreign));
+            self.mends.due.insert((days, which));
+        }
+        while self.mends.active.len() < MENDS_MAX {
+            let Some((_, which)) = self.mends.due.pop_first() else { break };
             self.mend_if_needed(which);
         }
         let due: Vec<At> = self.mends.active.keys().copied().collect();
