@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::transfer::fill;
 use crate::view::{Tone, View, columns};
 use okapi_seal::pem::{self, PemKey};
-use okapi_seal::{MemberKey, MemberSecret, RecoveryPhrase, key_file};
+use okapi_seal::{MemberKey, MemberSecret, Passphrase, RecoveryPhrase, key_file};
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,38 @@ use zeroize::Zeroizing;
 const IMPORT_MAX: usize = pem::PEM_MAX;
 /// Words of a phrase side by side.
 const WORDS_IN_A_ROW: usize = 4;
+
+/// What protects the file of a key that is made or taken in.
+#[derive(Debug, clap::Args)]
+struct Protection {
+    #[command(flatten)]
+    passphrase: passphrase::Source,
+
+    /// Keep it without a passphrase, only in a file that nobody else may read
+    #[arg(long, conflicts_with = "passphrase_file")]
+    no_passphrase: bool,
+}
+
+impl Protection {
+    /// The passphrase for `what`; none if there is to be none, which `warning` then tells.
+    fn chosen(
+        &self,
+        session: &Session,
+        what: &str,
+        warning: impl std::fmt::Display,
+    ) -> Result<Option<Passphrase>, Failure> {
+        if self.no_passphrase {
+            session.view.aside(format_args!("warning: {warning}"));
+            return Ok(None);
+        }
+        self.passphrase.chosen(what).map(Some)
+    }
+
+    /// How people read it.
+    const fn words(protected: bool) -> &'static str {
+        if protected { "under its passphrase" } else { "without a passphrase" }
+    }
+}
 
 /// Make your member key
 ///
@@ -34,11 +66,7 @@ pub(super) struct New {
     home: Home,
 
     #[command(flatten)]
-    passphrase: passphrase::Source,
-
-    /// Keep it without a passphrase, only in a file that nobody else may read
-    #[arg(long, conflicts_with = "passphrase_file")]
-    no_passphrase: bool,
+    protection: Protection,
 }
 
 /// Show the public half of your member key, and the keys imported
@@ -88,11 +116,7 @@ pub(super) struct Import {
     home: Home,
 
     #[command(flatten)]
-    passphrase: passphrase::Source,
-
-    /// Keep it without a passphrase, only in a file that nobody else may read
-    #[arg(long, conflicts_with = "passphrase_file")]
-    no_passphrase: bool,
+    protection: Protection,
 }
 
 /// Write a key as PEM
@@ -133,14 +157,14 @@ impl New {
     pub(super) fn run(self, session: &mut Session) -> Result<(), Failure> {
         let path = self.home.place(session)?;
         let secret = MemberSecret::random();
-        keep(session, &path, &secret, self.no_passphrase, &self.passphrase)?;
+        let protected = keep(session, &path, &secret, &self.protection)?;
         let phrase = secret.phrase();
-        let mut json = facts_json(&path, &secret, !self.no_passphrase);
+        let mut json = facts_json(&path, &secret, protected);
         json["phrase"] = phrase.as_str().into();
         if session.view.json {
             return session.view.json(&json);
         }
-        kept(session, &path, &secret, !self.no_passphrase)?;
+        kept(session, &path, &secret, protected)?;
         if !session.view.quiet {
             session
                 .view
@@ -150,31 +174,21 @@ impl New {
     }
 }
 
-/// Writes the key file.
-fn keep(
-    session: &Session,
-    path: &Path,
-    secret: &MemberSecret,
-    no_passphrase: bool,
-    source: &passphrase::Source,
-) -> Result<(), Failure> {
-    if no_passphrase {
-        session.view.aside(format_args!(
-            "warning: {} has no passphrase: whoever can read the file, or a copy of the disk, is you",
-            path.display()
-        ));
-        return Ok(MemberKey::new(secret, None).create(path)?);
-    }
-    let passphrase = source.chosen("the member key")?;
-    Ok(MemberKey::new(secret, Some(&passphrase)).create(path)?)
+/// Writes the key file; whether a passphrase protects it.
+fn keep(session: &Session, path: &Path, secret: &MemberSecret, protection: &Protection) -> Result<bool, Failure> {
+    let warning =
+        format_args!("{} has no passphrase: whoever can read the file, or a copy of the disk, is you", path.display());
+    let passphrase = protection.chosen(session, "the member key", warning)?;
+    MemberKey::new(secret, passphrase.as_ref()).create(path)?;
+    Ok(passphrase.is_some())
 }
 
 fn kept(session: &mut Session, path: &Path, secret: &MemberSecret, protected: bool) -> Result<(), Failure> {
     if session.view.quiet {
         return Ok(());
     }
-    let protection = if protected { "under its passphrase" } else { "without a passphrase" };
-    session.view.facts(&[("member", secret.id().to_string()), ("kept in", format!("{}, {protection}", path.display()))])
+    let kept = format!("{}, {}", path.display(), Protection::words(protected));
+    session.view.facts(&[("member", secret.id().to_string()), ("kept in", kept)])
 }
 
 fn facts_json(path: &Path, secret: &MemberSecret, protected: bool) -> serde_json::Value {
@@ -224,11 +238,10 @@ impl Show {
                 "imported": imported,
             }));
         }
-        let protection = if key.is_protected() { "under its passphrase" } else { "without a passphrase" };
         view.facts(&[
             ("member", key.id().to_string()),
             ("recipient", format!("{} {}", recipient.kind(), recipient.id())),
-            ("kept in", format!("{}, {protection}", path.display())),
+            ("kept in", format!("{}, {}", path.display(), Protection::words(key.is_protected()))),
         ])?;
         let rows: Vec<Vec<String>> = imported
             .iter()
@@ -271,11 +284,11 @@ impl Import {
         }
         let path = self.home.place(session)?;
         let secret = MemberSecret::from_phrase(&phrase);
-        keep(session, &path, &secret, self.no_passphrase, &self.passphrase)?;
+        let protected = keep(session, &path, &secret, &self.protection)?;
         if session.view.json {
-            return session.view.json(&facts_json(&path, &secret, !self.no_passphrase));
+            return session.view.json(&facts_json(&path, &secret, protected));
         }
-        kept(session, &path, &secret, !self.no_passphrase)
+        kept(session, &path, &secret, protected)
     }
 
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -319,15 +332,9 @@ impl Import {
         };
         let ring = Ring::beside(&self.home.path(session)?);
         ring.check_free(name)?;
-        let passphrase = match self.no_passphrase {
-            true => None,
-            false => Some(self.passphrase.chosen(&format!("key `{name}`"))?),
-        };
-        if passphrase.is_none() {
-            session
-                .view
-                .aside(format_args!("warning: key `{name}` has no passphrase: whoever can read its file has it"));
-        }
+        let what = format!("key `{name}`");
+        let warning = format_args!("{what} has no passphrase: whoever can read its file has it");
+        let passphrase = self.protection.chosen(session, &what, warning)?;
         let path = ring.add(name, &key, passphrase.as_ref())?;
         let mut json = recipient_json(&key.recipient());
         json["name"] = name.into();
