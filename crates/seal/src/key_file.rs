@@ -1,7 +1,8 @@
 //! Files that hold keys: made once, never written over, read only if nobody else can read them.
 
+use crate::fill::fill;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -22,15 +23,7 @@ pub fn read(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, KeyErro
     }
     // Never grown while it is filled: that would leave copies behind.
     let mut bytes = Zeroizing::new(vec![0; bytes_max + 1]);
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(io(error)),
-        }
-    }
+    let filled = fill(&mut file, &mut bytes).map_err(io)?;
     bytes.truncate(filled);
     Ok(bytes)
 }

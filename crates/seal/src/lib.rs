@@ -10,6 +10,7 @@ pub mod code;
 #[cfg(test)]
 mod dice;
 pub mod envelope;
+mod fill;
 pub mod hash;
 mod hpke;
 pub mod identity;

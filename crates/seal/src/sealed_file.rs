@@ -4,6 +4,7 @@
 //! that was changed, moved or left out does not open, and a file without its last chunk is found to be cut.
 
 use crate::envelope::{Context, DataKey, ENVELOPE_MAX, Envelope, EnvelopeError, OpenError, SealError};
+use crate::fill::fill;
 use crate::passphrase::Passphrase;
 use crate::recipient::{Recipient, RecipientKey};
 use crate::{ALGORITHM_AES_256_GCM, NONCE_BYTES, Nonce, Sealer, TAG_BYTES};
@@ -269,20 +270,6 @@ fn header(envelope: &[u8]) -> Vec<u8> {
     header.extend_from_slice(&u32::try_from(envelope.len()).expect("an envelope is short").to_le_bytes());
     header.extend_from_slice(envelope);
     header
-}
-
-/// Fills as much of `buffer` as there are bytes for.
-fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// Why a sealed file could not be begun.
