@@ -4,12 +4,18 @@ use crate::world::*;
 use okapi_base::{SegmentName, Shape};
 use okapi_peers::Event;
 
-/// Node 0 of nine is gone, and later a holder of its segment with all it had.
-fn mended() -> (World, SegmentName, usize) {
-    let mut world = World::group(9);
+/// A group in which a segment of node 0 lies with six others.
+fn placed(nodes: usize) -> (World, SegmentName) {
+    let mut world = World::group(nodes);
     let name = world.put(0, 10_000);
     assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::TwoOfSix)));
     world.settle(DAY);
+    (world, name)
+}
+
+/// Node 0 of nine is gone, and later a holder of its segment with all it had.
+fn mended() -> (World, SegmentName, usize) {
+    let (mut world, name) = placed(9);
     let victim = world.holders(0, name)[2].expect("it lies");
     world.crash(0);
     world.run(HOUR);
@@ -56,10 +62,7 @@ fn the_first_holder_mends_and_the_owner_takes_it_over() {
 
 #[test]
 fn when_all_come_back_the_surplus_is_dropped() {
-    let mut world = World::group(9);
-    let name = world.put(0, 10_000);
-    assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::TwoOfSix)));
-    world.settle(DAY);
+    let (mut world, name) = placed(9);
     let victim = world.holders(0, name)[2].expect("it lies");
     world.crash(0);
     world.crash(victim);
@@ -76,10 +79,7 @@ fn when_all_come_back_the_surplus_is_dropped() {
 
 #[test]
 fn a_mender_that_dies_is_followed_by_the_next() {
-    let mut world = World::group(9);
-    let name = world.put(0, 10_000);
-    assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::TwoOfSix)));
-    world.settle(DAY);
+    let (mut world, name) = placed(9);
     let holders: Vec<usize> = world.holders(0, name).into_iter().flatten().collect();
     world.crash(0);
     world.crash(holders[5]);
@@ -99,10 +99,7 @@ fn a_mender_that_dies_is_followed_by_the_next() {
 
 #[test]
 fn too_few_shards_are_mended_once_more_come_back() {
-    let mut world = World::group(12);
-    let name = world.put(0, 10_000);
-    assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::TwoOfSix)));
-    world.settle(DAY);
+    let (mut world, name) = placed(12);
     let holders: Vec<usize> = world.holders(0, name).into_iter().flatten().collect();
     world.crash(0);
     for at in &holders[1..5] {

@@ -219,4 +219,4 @@ fn revised(revision: u32) -> Result<(), BodyError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

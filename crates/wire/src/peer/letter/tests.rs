@@ -1,5 +1,5 @@
 use super::*;
-use crate::peer::contract::{Side, Terms};
+use crate::peer::contract::{Side, Terms, tests::dice};
 use crate::peer::member::{Binding, Mark, Signer, State, Version};
 use crate::peer::shard::tests::{amended, amendment, bytes_of, deed, receipt, release, shard};
 use alloc::format;
@@ -181,19 +181,13 @@ fn cut_or_flipped_anywhere_a_letter_is_an_error_or_what_its_bytes_say() {
 
 #[test]
 fn any_bytes_are_an_error_or_a_letter() {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut dice = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut dice = dice();
     let all: Vec<Vec<u8>> = letters().into_iter().map(|(body, ..)| letter(body).to_bytes()).collect();
     let (mut good, mut bad) = (0, 0);
     for round in 0..40_000 {
         let mut bytes = all[round % all.len()].clone();
         // Any kind's body behind any kind's head, too.
-        if dice() % 4 == 0 {
+        if dice().is_multiple_of(4) {
             bytes[1] = (dice() % 40) as u8;
         }
         for _ in 0..dice() % 3 {
