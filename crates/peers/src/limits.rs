@@ -33,10 +33,7 @@ pub const TICKETS_MAX: usize = 64;
 pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(10 * 60);
 /// How old a letter may be when it comes.
 pub const LETTER_AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// The first wait for an answer; each further one is twice as long, up to [`RETRY_MAX`].
-pub const RETRY_FIRST: Duration = Duration::from_secs(10);
-/// The longest wait between two tries.
-pub const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
+pub use okapi_timeline::limits::{RETRY_FIRST, RETRY_MAX, retry_after};
 /// When a node that is away is looked at again by those who have something to tell it, if it does not come back before.
 pub const TELL_AWAY: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long a shard that was asked for may take to come.

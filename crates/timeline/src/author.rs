@@ -20,16 +20,14 @@ use crate::act::{Act, BadRecord, World};
 use crate::chain::{Chain, entry_hash, path_of, sign};
 use crate::fork;
 use crate::limits::{DRAFTS_MAX, OWN_ENTRIES_MAX};
+use crate::pack::Pack;
 use crate::tally::Tally;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{Digest, NodeId};
-use okapi_wire::peer::entry::{
-    ENTRIES_BYTES_MAX, ENTRIES_MAX, ENTRY_BODY_MAX, Entry, EntryHeader, ForkProof, LogMessage, Path,
-    SIGNED_HEADER_BYTES, SignedHeader,
-};
+use okapi_wire::peer::entry::{ENTRY_BODY_MAX, EntryHeader, ForkProof, LogMessage, Path, SignedHeader};
 
 /// The writer of a log.
 #[derive(Debug)]
@@ -246,21 +244,20 @@ impl Author {
 
     /// Somebody asks for entries of this log.
     pub fn asked(&mut self, from: NodeId, nonce: u64, first: u64, last: u64) {
-        let mut entries = Vec::new();
-        let (mut to, mut bytes) = (last, 0);
+        let mut pack = Pack::default();
+        let mut to = last;
         let last = last.min(self.told);
         if first <= last {
             for (sequence, line) in self.lines.range(first..=last) {
                 let Some(body) = &line.body else { continue };
-                bytes += SIGNED_HEADER_BYTES + body.len();
-                if entries.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !entries.is_empty()) {
+                if !pack.add(&line.head, body) {
                     to = sequence - 1;
                     break;
                 }
-                entries.push(Entry { head: line.head, body: body.clone() });
             }
         }
-        self.acts.push_back(Act::Send(from, LogMessage::Entries { log: self.log, nonce, to, entries }));
+        let entries = LogMessage::Entries { log: self.log, nonce, to, entries: pack.entries };
+        self.acts.push_back(Act::Send(from, entries));
     }
 
     /// Somebody proves that this log was forked.

@@ -23,6 +23,7 @@ pub mod draw;
 pub mod fork;
 pub mod limits;
 pub mod members;
+mod pack;
 pub mod tally;
 pub mod witness;
 

@@ -27,8 +27,15 @@ pub const ROSTERS_MAX: usize = 64;
 pub const ROUND: Duration = Duration::from_secs(2);
 /// The first wait for an answer; each further one is twice as long, up to [`RETRY_MAX`].
 pub const RETRY_FIRST: Duration = Duration::from_secs(10);
-/// The longest wait between two tries with a witness that is here.
+/// The longest wait between two tries.
 pub const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// How long an answer is waited for after so many tries before it.
+#[must_use]
+pub fn retry_after(tries: u32) -> Duration {
+    (RETRY_FIRST * 2u32.saturating_pow(tries)).min(RETRY_MAX)
+}
+
 /// When a witness that is away is looked at again, if it does not come back before.
 pub const AWAY: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long a witness may stay silent before the entry is drawn for anew, if the member list has changed since.

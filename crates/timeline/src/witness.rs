@@ -15,16 +15,14 @@ use crate::act::{Act, BadRecord, World};
 use crate::chain::{Chain, entry_hash, has_its_body, is_by_author, is_signed};
 use crate::fork;
 use crate::limits::{LOG_BYTES_MAX, LOG_ENTRIES_MAX, LOGS_MAX, TAIL_MAX, WITNESS_BYTES_MAX};
+use crate::pack::Pack;
 use crate::tally;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use okapi_base::{Digest, NodeId};
 use okapi_wire::peer::SignatureBytes;
-use okapi_wire::peer::entry::{
-    Confirmation, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, EntryHeader, ForkProof, LogMessage, No, Path,
-    SIGNED_HEADER_BYTES, SignedHeader,
-};
+use okapi_wire::peer::entry::{Confirmation, Entry, EntryHeader, ForkProof, LogMessage, No, Path, SignedHeader};
 use okapi_wire::peer::member::Version;
 
 /// What one node keeps of others' logs.
@@ -308,24 +306,21 @@ impl Witness {
     /// Somebody asks for entries of a log that are kept here. If it is the author itself, it also gets the last
     /// headers: among them may be entries that nobody kept.
     pub fn asked(&mut self, from: NodeId, log: NodeId, nonce: u64, first: u64, last: u64) {
-        let mut answer = Vec::new();
+        let mut pack = Pack::default();
         let mut to = last;
         if let Some(known) = self.logs.get(&log).filter(|_| first <= last) {
-            let mut bytes = 0;
             for (sequence, entry) in known.entries.range(first..=last) {
-                bytes += SIGNED_HEADER_BYTES + entry.body.len();
-                if answer.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !answer.is_empty()) {
+                if !pack.add(&entry.head, &entry.body) {
                     to = sequence - 1;
                     break;
                 }
-                answer.push(entry.clone());
             }
             let whole = crate::chain::path_of(known.tail.iter().copied());
             if let Some(path) = whole.filter(|_| from == log && to == last && known.head.header.sequence >= first) {
                 self.acts.push_back(Act::Send(from, LogMessage::Advance { path, signature: known.head.signature }));
             }
         }
-        self.acts.push_back(Act::Send(from, LogMessage::Entries { log, nonce, to, entries: answer }));
+        self.acts.push_back(Act::Send(from, LogMessage::Entries { log, nonce, to, entries: pack.entries }));
     }
 
     /// The logs that are known to be forked, with the proofs.

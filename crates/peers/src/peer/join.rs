@@ -4,7 +4,7 @@ use super::keep::Then;
 use super::post::{Mail, nothing};
 use super::refusal::Refusal;
 use super::{Peer, kept};
-use crate::limits::{LETTER_MAX, LIST_REST, RETRY_FIRST, RETRY_MAX, TICKETS_MAX};
+use crate::limits::{LETTER_MAX, LIST_REST, TICKETS_MAX, retry_after};
 use crate::machine::Event;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -126,7 +126,7 @@ impl Peer {
         if asking.next > self.now {
             return;
         }
-        let wait = (RETRY_FIRST * 2u32.saturating_pow(asking.tries)).min(RETRY_MAX);
+        let wait = retry_after(asking.tries);
         asking.next = Moment(self.now.0 + wait);
         asking.tries = (asking.tries + 1).min(16);
         let (via, group, secret) = (asking.via, asking.group, asking.secret);

@@ -2,12 +2,13 @@
 //! only the missing ones and gives each a new holder; the owner's deed stays, amended.
 
 use super::gather::{For, Gather};
+use super::hold::Foreign;
 use super::post::stamp;
 use super::pulse::Contact;
 use super::refusal::Refusal;
 use super::work::Job;
 use super::{Peer, plan::Ask};
-use crate::limits::{HOLDER_PATIENCE, MEND_STAGGER, MENDS_MAX, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{HOLDER_PATIENCE, MEND_STAGGER, MENDS_MAX, RETRY_FIRST, RETRY_MAX, retry_after};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
 use crate::safety::Days;
@@ -85,7 +86,7 @@ impl Peer {
 
     /// A holder came back: what could not be mended without its shards may be now.
     pub(super) fn mend_again(&mut self, holder: NodeId) {
-        let concerns = |(at, foreign): &(&At, &super::hold::Foreign)| {
+        let concerns = |(at, foreign): &(&At, &Foreign)| {
             self.pulses.contact(at.0) == Contact::Gone && foreign.holders().any(|(_, node)| node == holder)
         };
         let concerned: Vec<At> = self.theirs.deeds.iter().filter(concerns).map(|(at, _)| *at).collect();
@@ -177,12 +178,13 @@ impl Peer {
     pub(super) fn visit_orphans(&mut self) {
         let gone = |owner: &NodeId| *owner != self.node && self.pulses.contact(*owner) == Contact::Gone;
         let mut visits: BTreeSet<(NodeId, NodeId)> = BTreeSet::new();
-        for ((owner, _), foreign) in self.theirs.deeds.iter().filter(|((owner, _), _)| gone(owner)) {
+        let mut orphans: Vec<At> = Vec::new();
+        for (at, foreign) in self.theirs.deeds.iter().filter(|((owner, _), _)| gone(owner)) {
             let others =
                 foreign.holders().map(|(_, node)| node).filter(|node| *node != self.node && self.is_here(*node));
-            visits.extend(others.map(|node| (node, *owner)));
+            visits.extend(others.map(|node| (node, at.0)));
+            orphans.push(*at);
         }
-        let orphans: Vec<At> = self.theirs.deeds.keys().filter(|(owner, _)| gone(owner)).copied().collect();
         orphans.into_iter().for_each(|at| self.mend_later(at));
         self.mends.visits = visits.iter().map(|visit| (*visit, None)).collect();
         for (node, owner) in visits {
@@ -283,8 +285,8 @@ impl Peer {
             mend.stage = Stage::Placing(None);
             return self.mend_next(at);
         }
-        let wait = (RETRY_FIRST * 2u32.saturating_pow(ask.tries)).min(RETRY_MAX);
-        mend.stage = Stage::Placing(Some(Ask { next: Moment(now.0 + wait), tries: ask.tries + 1, ..ask }));
+        mend.stage =
+            Stage::Placing(Some(Ask { next: Moment(now.0 + retry_after(ask.tries)), tries: ask.tries + 1, ..ask }));
         let (deed, index) = (mend.deed.clone(), mend.missing[0]);
         let amendment = self.amendment(&deed, index, ask.node);
         self.send(ask.node, Body::Offer(deed, index, Some(amendment)));
@@ -343,23 +345,16 @@ impl Peer {
         }
         let amendment = self.amendment(&deed, shard.index, from);
         self.learn_amendment(amendment);
-        let holders: BTreeSet<NodeId> = self
-            .theirs
-            .deeds
-            .get(&at)
-            .into_iter()
-            .flat_map(|foreign| foreign.holders().map(|(_, node)| node))
-            .collect();
+        let foreign = self.theirs.deeds.get(&at);
+        let others = foreign.into_iter().flat_map(Foreign::holders).map(|(_, node)| node);
+        let others: BTreeSet<NodeId> = others.filter(|node| *node != self.node).collect();
         // The new holder is to know of the other ones, too.
-        let before: Vec<Amendment> =
-            self.theirs.deeds.get(&at).and_then(|foreign| foreign.amended.as_ref()).map_or(Vec::new(), |amended| {
-                amended.amendments.iter().filter(|one| **one != amendment).copied().collect()
-            });
-        before.into_iter().for_each(|one| {
+        let before = foreign.and_then(|foreign| foreign.amended.as_ref()).into_iter();
+        let before = before.flat_map(|amended| &amended.amendments).filter(|one| **one != amendment);
+        for one in before.copied().collect::<Vec<_>>() {
             self.send(from, Body::Amended(one));
-        });
-        let me = self.node;
-        for node in holders.into_iter().filter(|node| *node != me) {
+        }
+        for node in others {
             self.send(node, Body::Amended(amendment));
         }
         self.pump_mend(at);

@@ -8,7 +8,7 @@ use super::post::{Mail, nothing, stamp};
 use super::refusal::Refusal;
 use crate::books::PlacedState;
 use crate::contract::{self, may_grant, next_terms};
-use crate::limits::{CONTRACT_PART, DECLINED_REST, RETRY_FIRST, RETRY_MAX, UPKEEP_EVERY};
+use crate::limits::{CONTRACT_PART, DECLINED_REST, RETRY_MAX, UPKEEP_EVERY, retry_after};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
@@ -95,7 +95,7 @@ impl Peer {
                 self.pacts.asked.remove(&node);
                 continue;
             }
-            asked.next = Moment(now.0 + (RETRY_FIRST * 2u32.pow(asked.tries)).min(RETRY_MAX));
+            asked.next = Moment(now.0 + retry_after(asked.tries));
             asked.tries += 1;
             let proposal = asked.proposal;
             self.send(node, Body::Propose(proposal));

@@ -5,8 +5,7 @@ use super::hold::shard_of;
 use super::segment::Segment;
 use super::{Peer, kept};
 use crate::limits::{
-    ASK_AGAIN, DEEDS_PER_LETTER, DOUBT_EVERY, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, RETRY_FIRST, RETRY_MAX,
-    SHARDS_MAX,
+    ASK_AGAIN, DEEDS_PER_LETTER, DOUBT_EVERY, LETTER_MAX, RESTORE_PATIENCE, RESTORES_MAX, SHARDS_MAX, retry_after,
 };
 use crate::machine::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -31,6 +30,16 @@ pub(crate) enum Restore {
     Deeds(Found, Moment),
     /// Segments are fetched; whoever comes back later is still asked.
     Segments(Found),
+}
+
+impl Restore {
+    /// What was found so far, once deeds are asked for.
+    const fn found(&mut self) -> Option<&mut Found> {
+        match self {
+            Self::Deeds(found, _) | Self::Segments(found) => Some(found),
+            Self::No | Self::List { .. } => None,
+        }
+    }
 }
 
 /// What was found so far.
@@ -126,7 +135,7 @@ impl Peer {
                     return;
                 }
                 records.clear();
-                *next = Moment(now.0 + (RETRY_FIRST * 2u32.saturating_pow(*tries)).min(RETRY_MAX));
+                *next = Moment(now.0 + retry_after(*tries));
                 *tries = (*tries + 1).min(16);
                 let via = *via;
                 let summary = okapi_timeline::MemberList::new(self.group).summary();
@@ -168,7 +177,7 @@ impl Peer {
     fn ask_for_deeds(&mut self) {
         let now = self.now;
         let others: Vec<NodeId> = self.others().collect();
-        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
+        let Some(found) = self.restore.found() else { return };
         found.asked.retain(|node, _| others.contains(node));
         let mut due = Vec::new();
         for node in others {
@@ -190,7 +199,7 @@ impl Peer {
     /// A member came back: it may hold what is still missing.
     pub(super) fn restore_back(&mut self, node: NodeId) {
         let now = self.now;
-        if let Restore::Deeds(found, _) | Restore::Segments(found) = &mut self.restore
+        if let Some(found) = self.restore.found()
             && let Some(next) = found.asked.get_mut(&node)
         {
             *next = now;
@@ -224,7 +233,7 @@ impl Peer {
         if owner != self.node {
             return self.visited(from, owner, more, &deeds);
         }
-        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else {
+        let Some(found) = self.restore.found() else {
             return self.refuse(super::refusal::Refusal::Unasked);
         };
         let before = found.pages.remove(&from);
@@ -247,7 +256,7 @@ impl Peer {
                 self.send(from, Body::DeedsAsk(self.node, Some(last)));
             }
             None => {
-                if let Restore::Deeds(found, _) | Restore::Segments(found) = &mut self.restore {
+                if let Some(found) = self.restore.found() {
                     found.answered.insert(from);
                     found.asked.remove(&from);
                 }
@@ -261,7 +270,7 @@ impl Peer {
     }
 
     fn found_deed(&mut self, amended: AmendedDeed) {
-        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
+        let Some(found) = self.restore.found() else { return };
         let deed = amended.deed;
         for amendment in amended.amendments {
             if amendment.revision == deed.revision && usize::from(amendment.index) < deed.slots.len() {
@@ -282,7 +291,7 @@ impl Peer {
     /// A member says what it holds for this node.
     pub(super) fn restore_inventory(&mut self, from: NodeId, lines: &[Held]) {
         let owner = self.node;
-        let (Restore::Deeds(found, _) | Restore::Segments(found)) = &mut self.restore else { return };
+        let Some(found) = self.restore.found() else { return };
         for line in lines {
             if found.sources.len() >= SHARDS_MAX {
                 break;

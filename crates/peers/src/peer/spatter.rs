@@ -5,10 +5,9 @@ use super::Peer;
 use super::keep::Then;
 use super::plan::{Ask, Plan, Step, Why};
 use super::refusal::Refusal;
-use super::segment::Telling;
 use super::work::Job;
 use crate::happiness;
-use crate::limits::{FRUITLESS_MAX, HOLDER_PATIENCE, REST_FIRST, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{FRUITLESS_MAX, HOLDER_PATIENCE, REST_FIRST, RETRY_FIRST, RETRY_MAX, retry_after};
 use crate::machine::{Blob, Done, Event, Work};
 use crate::placement::group_of;
 use alloc::vec::Vec;
@@ -133,8 +132,7 @@ impl Peer {
         if silent || !self.is_counted_on(ask.node) {
             return self.give_up_on(name, index, ask);
         }
-        let wait = (RETRY_FIRST * 2u32.saturating_pow(ask.tries)).min(RETRY_MAX);
-        let next = Moment(self.now.0 + wait);
+        let next = Moment(self.now.0 + retry_after(ask.tries));
         self.set_step(name, index, Step::Asking(Ask { next, tries: ask.tries + 1, ..ask }));
         let plan = self.plan(name).expect("it is being carried out");
         let draft = plan.draft.as_ref().expect("shards are offered by a draft");
@@ -318,8 +316,6 @@ impl Peer {
             slot.holder = holder;
         }
         deed.signature = self.identity.sign(&deed);
-        let now = self.now;
-        let told = Telling { next: now, tries: 0 };
         let before = segment.deed.iter().flat_map(|deed| &deed.slots).filter_map(|slot| slot.holder);
         let after = deed.slots.iter().filter_map(|slot| slot.holder);
         let settled = segment.mended.iter().filter(|(index, _)| !waiting.contains_key(index)).map(|(_, node)| node);
@@ -331,7 +327,6 @@ impl Peer {
             .filter(|node| *node != self.node)
             .collect();
         segment.asked.clear();
-        segment.untold.extend(concerned.iter().map(|node| (*node, told)));
         for (index, step) in (0..).zip(&plan.steps) {
             if matches!(step, Step::Done(_)) {
                 segment.lost.remove(&index);
@@ -344,10 +339,7 @@ impl Peer {
         segment.fruitless = 0;
         segment.rest_until = Moment::default();
         let old = segment.deed.replace(deed.clone());
-        self.mine.tell_at(name, Some(now));
-        self.keep_segment(name);
-        self.drop_own_unless_named(name, &deed);
-        self.settle_books(name, &concerned, &deed);
+        self.deed_signed(name, &deed, &concerned);
         self.log_deed(name, &deed);
         self.report(name, &plan, old.as_ref(), &deed);
         self.mine.dirty.insert(name);
@@ -421,11 +413,7 @@ impl Peer {
         deed.stamp = stamp;
         deed.signature = self.identity.sign(&deed);
         segment.deed = Some(deed.clone());
-        segment.untold.extend(concerned.iter().map(|node| (*node, Telling { next: now, tries: 0 })));
-        self.mine.tell_at(name, Some(now));
-        self.keep_segment(name);
-        self.drop_own_unless_named(name, &deed);
-        self.settle_books(name, &concerned, &deed);
+        self.deed_signed(name, &deed, &concerned);
         self.keeper.then(Then::Committed(name));
     }
 }

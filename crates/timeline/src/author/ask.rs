@@ -9,16 +9,14 @@
 use super::{Author, Line, Stage, proof_between};
 use crate::act::{Act, World};
 use crate::draw::Witnesses;
-use crate::limits::{AWAY, REDRAW_AFTER, RETRY_FIRST, RETRY_MAX, ROUND};
+use crate::limits::{AWAY, REDRAW_AFTER, ROUND, retry_after};
+use crate::pack::Pack;
 use crate::tally::Counted;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use okapi_base::machine::Moment;
 use okapi_base::{Digest, NodeId};
-use okapi_wire::peer::entry::{
-    Confirmation, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, LogMessage, No, PATH_MAX, Path, SIGNED_HEADER_BYTES,
-    SignedHeader,
-};
+use okapi_wire::peer::entry::{Confirmation, Entry, LogMessage, No, PATH_MAX, Path, SignedHeader};
 use okapi_wire::peer::member::Version;
 
 /// How often in a row a witness may say what it knows and be answered at once.
@@ -203,8 +201,7 @@ impl Author {
             return self.redraw_old(world, witness);
         }
         let link = self.asks.links.get_mut(&witness).expect("it is due");
-        let wait = (RETRY_FIRST * 2_u32.saturating_pow(link.tries)).min(RETRY_MAX);
-        link.next = Moment(world.now.0 + wait);
+        link.next = Moment(world.now.0 + retry_after(link.tries));
         link.tries = (link.tries + 1).min(16);
         match self.batch(witness) {
             Batch::Submit(list, path, entries) => {
@@ -262,16 +259,15 @@ impl Author {
         }
         let low = known.map_or(first, |known| known.min(first));
         let list = self.asks.open[&first].list;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut pack = Pack::default();
         for sequence in link.todo.iter().take_while(|sequence| **sequence - low < PATH_MAX as u64) {
             let line = &self.lines[sequence];
             let Some(body) = line.body.as_ref().filter(|_| self.asks.open[sequence].list == list) else { continue };
-            bytes += SIGNED_HEADER_BYTES + body.len();
-            if entries.len() >= ENTRIES_MAX || (bytes > ENTRIES_BYTES_MAX && !entries.is_empty()) {
+            if !pack.add(&line.head, body) {
                 break;
             }
-            entries.push(Entry { head: line.head, body: body.clone() });
         }
+        let entries = pack.entries;
         let Some(last) = entries.last().map(|entry| entry.head.header.sequence) else {
             return self.path(low, low + PATH_MAX as u64 - 1).map_or(Batch::NoWay, Batch::Advance);
         };

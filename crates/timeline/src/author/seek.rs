@@ -18,7 +18,9 @@ use super::{Author, Line, Stage, proof_between};
 use crate::act::{Act, World};
 use crate::chain::{Chain, entry_hash, has_its_body, is_by_author, is_signed, sign};
 use crate::draw::WITNESSES;
-use crate::limits::{FETCH_PATIENCE, HEAD_PATIENCE, HEAD_PATIENCE_MAX, OWN_ENTRIES_MAX, RETRY_FIRST, RETRY_MAX};
+use crate::limits::{
+    FETCH_PATIENCE, HEAD_PATIENCE, HEAD_PATIENCE_MAX, OWN_ENTRIES_MAX, RETRY_FIRST, RETRY_MAX, retry_after,
+};
 use crate::tally::Tally;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -77,7 +79,7 @@ impl Seek {
             let asked = self.asked.entry(*node).or_default();
             let done = last.map_or(asked.answered, |last| asked.told >= last);
             if !done && asked.next <= world.now && (world.is_here)(*node) {
-                asked.next = Moment(world.now.0 + (RETRY_FIRST * 2_u32.saturating_pow(asked.tries)).min(RETRY_MAX));
+                asked.next = Moment(world.now.0 + retry_after(asked.tries));
                 asked.tries = (asked.tries + 1).min(16);
                 due.push((*node, *asked));
             }

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 use okapi_base::MemberId;
 use okapi_seal::SigningKey;
-use okapi_wire::peer::entry::{Confirmation, No, PATH_MAX};
+use okapi_wire::peer::entry::{Confirmation, Entry, No, PATH_MAX};
 use okapi_wire::peer::member::Version;
 use proptest::prelude::*;
 
