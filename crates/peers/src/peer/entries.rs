@@ -1,6 +1,7 @@
 //! The books as the flows enter them: room before a shard is offered or taken, what lies where once that is certain, and
 //! what the other side says against it.
 
+use super::hold::gives;
 use super::{Peer, kept};
 use crate::books::{Basis, Books, Caps, Entered, HeldState, Pair, Piece, PlacedState, Refused, Sums};
 use alloc::collections::BTreeSet;
@@ -18,6 +19,11 @@ pub(super) fn piece(shard: ShardId) -> Piece {
         _ => Shape::EightOfTwentyFour,
     };
     Piece { segment: shard.segment, shape, index: shard.index }
+}
+
+/// The shard of an owner that the books name so.
+fn shard_named(owner: NodeId, piece: Piece) -> ShardId {
+    ShardId { owner, segment: piece.segment, k: piece.shape.k() as u8, index: piece.index }
 }
 
 impl Peer {
@@ -80,10 +86,7 @@ impl Peer {
             sent.extend(going.map(|(piece, _)| (*node, *piece)));
         }
         for (owner, piece) in reserved {
-            let dropped = self.books.drop(self.now, owner, piece);
-            self.enter(dropped);
-            let cleared = self.books.clear(owner, piece);
-            self.enter(cleared);
+            self.books_drop(shard_named(owner, piece));
         }
         for (holder, piece) in sent {
             if holder == self.node || !self.mine.segments.contains_key(&piece.segment) {
@@ -98,8 +101,7 @@ impl Peer {
             segment.floor = segment.floor.max(segment.deed.as_ref().map_or(0, |deed| deed.revision) + 2);
             segment.resettle = true;
             if segment.release.is_some() {
-                let telling = super::segment::Telling { next: self.now, tries: 0 };
-                segment.untold.insert(holder, telling);
+                segment.will_tell([holder], self.now);
             } else {
                 segment.asked.insert(holder);
             }
@@ -151,9 +153,7 @@ impl Peer {
     pub(super) fn settle_books(&mut self, name: SegmentName, nodes: &[NodeId], deed: &Deed) {
         for &node in nodes {
             for shard in self.placed_pieces(node, name) {
-                let named = usize::from(shard.k) == deed.shape.k()
-                    && deed.slots.get(usize::from(shard.index)).is_some_and(|slot| slot.holder == Some(node));
-                if !named {
+                if !gives(deed, shard, node) {
                     self.released_at(node, shard);
                 }
             }
@@ -164,10 +164,9 @@ impl Peer {
     fn placed_pieces(&self, node: NodeId, name: SegmentName) -> Vec<ShardId> {
         let Some(pair) = self.books.pair(&node) else { return Vec::new() };
         let shapes = [Shape::OneOfThree, Shape::TwoOfSix, Shape::FourOfTwelve, Shape::EightOfTwentyFour];
-        let all = shapes.into_iter().flat_map(|shape| (0..shape.n() as u8).map(move |index| (shape, index)));
-        all.filter(|(shape, index)| pair.placed_piece(&Piece { segment: name, shape: *shape, index: *index }).is_some())
-            .map(|(shape, index)| ShardId { owner: self.node, segment: name, k: shape.k() as u8, index })
-            .collect()
+        let pieces = |shape: Shape| (0..shape.n() as u8).map(move |index| Piece { segment: name, shape, index });
+        let placed = shapes.into_iter().flat_map(pieces).filter(|piece| pair.placed_piece(piece).is_some());
+        placed.map(|piece| shard_named(self.node, piece)).collect()
     }
 
     /// A node knows the newest deed: what was released there is gone.
@@ -227,15 +226,13 @@ impl Peer {
         if self.enter(sent) { Ok(()) } else { Err(No::Full) }
     }
 
-    pub(super) fn unreserve(&mut self, shard: ShardId) {
-        self.books_drop(shard);
-    }
-
-    pub(super) fn books_hold(&mut self, shard: ShardId, _bytes: u64) {
+    /// Enters that a shard for which there is room lies here.
+    pub(super) fn books_hold(&mut self, shard: ShardId) {
         let entered = self.books.store(self.now, shard.owner, piece(shard));
         self.enter(entered);
     }
 
+    /// Enters that a shard does not lie here, or will not come: its room is free.
     pub(super) fn books_drop(&mut self, shard: ShardId) {
         let entered = self.books.drop(self.now, shard.owner, piece(shard));
         self.enter(entered);
@@ -286,9 +283,7 @@ impl Peer {
         for &(name, k, index) in there {
             let Some(deed) = self.mine.segments.get(&name).and_then(|segment| segment.deed.as_ref()) else { continue };
             let shard = ShardId { owner: self.node, segment: name, k, index };
-            let named = deed.shape.k() == usize::from(k)
-                && deed.slots.get(usize::from(index)).is_some_and(|slot| slot.holder == Some(holder));
-            if named {
+            if gives(deed, shard, holder) {
                 let bytes = deed.shape.shard_bytes(deed.bytes);
                 self.placed_at(holder, shard, bytes);
             }

@@ -98,6 +98,12 @@ pub(crate) fn shard_of(deed: &Deed, index: u8) -> ShardId {
     ShardId { owner: deed.owner, segment: deed.segment, k: deed.shape.k() as u8, index }
 }
 
+/// Whether a deed gives a shard of its segment to a node.
+pub(crate) fn gives(deed: &Deed, shard: ShardId, node: NodeId) -> bool {
+    deed.shape.k() == usize::from(shard.k)
+        && deed.slots.get(usize::from(shard.index)).is_some_and(|slot| slot.holder == Some(node))
+}
+
 impl Theirs {
     /// When the next shard that does not come is given up.
     pub(crate) fn wake_at(&self) -> Option<Moment> {
@@ -260,7 +266,7 @@ impl Peer {
             self.theirs.inbound.iter().filter(|(_, (_, until))| *until <= now).map(|(shard, _)| *shard).collect();
         for shard in late {
             self.theirs.inbound.remove(&shard);
-            self.unreserve(shard);
+            self.books_drop(shard);
         }
         self.next_inbound();
     }
@@ -273,7 +279,7 @@ impl Peer {
         let (offer, _) = self.theirs.inbound.remove(&shard).expect("it was just seen");
         let root = offer.deed.slots[usize::from(shard.index)].root;
         if bytes.len() as u64 != offer.deed.shape.shard_bytes(offer.deed.bytes) {
-            self.unreserve(shard);
+            self.books_drop(shard);
             self.refuse(Refusal::Malformed);
             self.say_no(&offer, No::BadBytes);
         } else {
@@ -288,17 +294,17 @@ impl Peer {
         let shard = offer.shard();
         self.theirs.storing.remove(&shard);
         if self.theirs.void.remove(&shard) {
-            self.unreserve(shard);
+            self.books_drop(shard);
             return self.drop_bytes(shard, offer.deed.shape.shard_bytes(offer.deed.bytes));
         }
         match done {
             Done::Well => {}
             Done::Full => {
-                self.unreserve(shard);
+                self.books_drop(shard);
                 return self.say_no(offer, No::Full);
             }
             _ => {
-                self.unreserve(shard);
+                self.books_drop(shard);
                 self.refuse(Refusal::Malformed);
                 return self.say_no(offer, No::BadBytes);
             }
@@ -319,7 +325,7 @@ impl Peer {
     pub(super) fn hold(&mut self, shard: ShardId, held: HeldShard) {
         self.theirs.shards.insert(shard, held);
         self.keeper.put(kept::held_key(&shard), kept::held_value(&held));
-        self.books_hold(shard, held.bytes);
+        self.books_hold(shard);
     }
 
     /// Says, once it is durable, that a shard lies here.
@@ -395,7 +401,6 @@ impl Peer {
             return;
         }
         let holds_any = self.theirs.held(deed.owner, deed.segment).next().is_some();
-        let named = deed.slots.iter().any(|slot| slot.holder == Some(self.node));
         self.forget_offers(deed.owner, deed.segment, deed.revision);
         if holds_any {
             self.learn_deed(deed);
@@ -408,7 +413,7 @@ impl Peer {
         }
         for (index, slot) in (0..).zip(&deed.slots) {
             let shard = shard_of(deed, index);
-            if named && slot.holder == Some(self.node) && !self.theirs.shards.contains_key(&shard) {
+            if slot.holder == Some(self.node) && !self.theirs.shards.contains_key(&shard) {
                 self.send(from, Body::Refuse(shard, No::Missing));
             }
         }
@@ -428,7 +433,7 @@ impl Peer {
         gone.extend(inbound.map(|(shard, _)| *shard));
         for shard in gone {
             self.theirs.inbound.remove(&shard);
-            self.unreserve(shard);
+            self.books_drop(shard);
         }
         let is_old =
             |(shard, by): &(&ShardId, &u32)| shard.owner == owner && shard.segment == segment && **by < revision;

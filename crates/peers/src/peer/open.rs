@@ -1,7 +1,6 @@
 //! Opens a peer from what it kept.
 
 use super::join::{parse_record, parse_ticket};
-use super::segment::Telling;
 use super::*;
 use crate::books::{Caps, EntryError};
 use crate::history::GRACE_DEFAULT_MS;
@@ -169,8 +168,7 @@ impl Peer {
             kept::kind::GROUP => {}
             kept::kind::SEGMENT => {
                 let (name, mut segment, untold) = kept::parse_segment(key, value).ok()?;
-                let telling = Telling { next: self.now, tries: 0 };
-                segment.untold = untold.into_iter().map(|node| (node, telling)).collect();
+                segment.will_tell(untold, self.now);
                 let told = segment.untold.is_empty() && segment.release.is_none();
                 self.mine.segments.insert(name, segment);
                 self.mine.tell_at(name, (!told).then_some(self.now));

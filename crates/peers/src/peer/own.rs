@@ -1,9 +1,10 @@
 //! Small changes of one's own segments: told of by the local store, by holders, or by a change of group.
 
 use super::Peer;
+use super::hold::gives;
 use super::keep::Then;
 use super::refusal::Refusal;
-use super::segment::{Segment, Telling};
+use super::segment::Segment;
 use crate::limits::SEGMENTS_MAX;
 use crate::machine::{Blob, Done, Event, Thing};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -60,9 +61,7 @@ impl Peer {
         self.struck(from, shard);
         let Some(segment) = self.mine.segments.get_mut(&shard.segment) else { return };
         let Some(deed) = &segment.deed else { return };
-        let named = deed.shape.k() == usize::from(shard.k)
-            && deed.slots.get(usize::from(shard.index)).is_some_and(|slot| slot.holder == Some(from));
-        if named {
+        if gives(deed, shard, from) {
             let is_news = segment.lost.insert(shard.index);
             self.mine.dirty.insert(shard.segment);
             if is_news {
@@ -92,12 +91,10 @@ impl Peer {
     }
 
     /// Drops one's own shards of a segment that the deed does not give to this node.
-    pub(super) fn drop_own_unless_named(&mut self, name: SegmentName, deed: &Deed) {
+    fn drop_own_unless_named(&mut self, name: SegmentName, deed: &Deed) {
         let held: Vec<ShardId> = self.theirs.held(self.node, name).map(|(shard, _)| shard).collect();
         for shard in held {
-            let named = deed.shape.k() == usize::from(shard.k)
-                && deed.slots.get(usize::from(shard.index)).is_some_and(|slot| slot.holder == Some(self.node));
-            if !named {
+            if !gives(deed, shard, self.node) {
                 self.drop_shard(shard);
             }
         }
@@ -186,7 +183,7 @@ impl Peer {
         if segment.release.is_none() && segment.mended.values().any(|node| *node == holder) {
             return;
         }
-        segment.untold.insert(holder, Telling { next: now, tries: 0 });
+        segment.will_tell([holder], now);
         self.mine.tell_at(name, Some(now));
     }
 
@@ -202,7 +199,7 @@ impl Peer {
 
     /// Signs the deed of a segment anew with these holders, and tells them and `others`.
     pub(super) fn reissue(&mut self, name: SegmentName, slots: Vec<Slot>, others: &[NodeId]) {
-        let (now, stamp, group) = (self.now, self.stamp(), self.group);
+        let (stamp, group) = (self.stamp(), self.group);
         let Some(segment) = self.mine.segments.get_mut(&name) else { return };
         let revision = segment.revision() + 1;
         let Some(deed) = segment.deed.as_mut() else { return };
@@ -211,13 +208,19 @@ impl Peer {
         let deed = deed.clone();
         let holders = deed.slots.iter().filter_map(|slot| slot.holder);
         let concerned: Vec<NodeId> = holders.chain(others.iter().copied()).filter(|node| *node != self.node).collect();
-        segment.untold.extend(concerned.iter().map(|node| (*node, Telling { next: now, tries: 0 })));
-        self.mine.tell_at(name, Some(now));
-        self.keep_segment(name);
-        self.drop_own_unless_named(name, &deed);
-        self.settle_books(name, &concerned, &deed);
+        self.deed_signed(name, &deed, &concerned);
         self.log_deed(name, &deed);
         self.keeper.then(Then::Committed(name));
+    }
+
+    /// A deed of a segment was signed: whoever it concerns is told, and what it does not give them is given up.
+    pub(super) fn deed_signed(&mut self, name: SegmentName, deed: &Deed, concerned: &[NodeId]) {
+        let segment = self.mine.segments.get_mut(&name).expect("its deed was signed");
+        segment.will_tell(concerned.iter().copied(), self.now);
+        self.mine.tell_at(name, Some(self.now));
+        self.keep_segment(name);
+        self.drop_own_unless_named(name, deed);
+        self.settle_books(name, concerned, deed);
     }
 
     /// The group is another now: deeds are signed anew for it, and what lies in one's own half stays.

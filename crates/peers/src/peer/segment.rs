@@ -76,6 +76,11 @@ impl Segment {
         }
     }
 
+    /// These nodes are to be told of it, from now on, as if they were for the first time.
+    pub(crate) fn will_tell(&mut self, nodes: impl IntoIterator<Item = NodeId>, now: Moment) {
+        self.untold.extend(nodes.into_iter().map(|node| (node, Telling { next: now, tries: 0 })));
+    }
+
     /// The highest revision any deed of it was signed with.
     pub(crate) fn revision(&self) -> u32 {
         let planned = self.plan.as_ref().map_or(0, |plan| plan.revision);

@@ -116,7 +116,7 @@ impl Peer {
             self.mine.planned.remove(&name);
         }
         concerned.retain(|node| *node != owner);
-        segment.untold.extend(concerned.into_iter().map(|node| (node, Telling { next: now, tries: 0 })));
+        segment.will_tell(concerned, now);
         let mut release = Release { group, owner, segment: name, stamp, signature: [0; 64] };
         release.signature = self.identity.sign(&release);
         segment.release = Some(release);
