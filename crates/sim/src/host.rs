@@ -6,7 +6,7 @@ use crate::story::{Cast, Habit};
 use okapi_base::machine::{Machine as _, Moment};
 use okapi_base::{MemberId, NodeId};
 use okapi_peers::{Blob, Care, Identity, Input, Output, Peer, Settings, Thing, Work};
-use okapi_seal::{Secret, SigningKey};
+use okapi_seal::{MemberSecret, Secret};
 use okapi_timeline::members;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -33,7 +33,9 @@ pub struct Host {
     pub node: NodeId,
     /// Its member.
     pub member: MemberId,
-    /// Its member's secret.
+    /// Its member's keys.
+    pub keys: MemberSecret,
+    /// What its data keys are wrapped with: the same secret, as envelopes would make each run of a seed another one.
     pub secret: Secret,
     /// What lies on it.
     pub disk: Disk,
@@ -67,14 +69,13 @@ impl Host {
     /// The machine that the story casts.
     #[must_use]
     pub fn new(cast: Cast, mut dice: Dice, member_secret: [u8; 32]) -> Self {
-        let secret = Secret::from_bytes(member_secret);
-        let member_key = SigningKey::from_secret(&secret.derive("okapi 2026 member: signing key", &[]));
-        let node_key = Self::node_key(&secret, cast.number);
+        let keys = MemberSecret::from_bytes(member_secret);
         dice.throw();
         Self {
-            node: NodeId(node_key.public()),
-            member: MemberId(member_key.public()),
-            secret,
+            node: keys.node_id(cast.number),
+            member: keys.id(),
+            keys,
+            secret: Secret::from_bytes(member_secret),
             disk: Disk::new(cast.user_half + cast.server_half, cast.honesty),
             cast,
             peer: None,
@@ -93,19 +94,14 @@ impl Host {
         }
     }
 
-    fn node_key(secret: &Secret, number: u32) -> SigningKey {
-        SigningKey::from_secret(&secret.derive("okapi 2026 member: signing key of node", &number.to_le_bytes()))
-    }
-
     fn identity(&self) -> Identity {
-        let member_key = SigningKey::from_secret(&self.secret.derive("okapi 2026 member: signing key", &[]));
         let recipient = [self.node.0[0]; 32];
         Identity {
-            signing: Self::node_key(&self.secret, self.cast.number),
+            signing: self.keys.node_signing_key(self.cast.number),
             member: self.member,
             recipient,
             number: self.cast.number,
-            member_signature: members::bind(&member_key, self.node, recipient, self.cast.number),
+            member_signature: members::bind(&self.keys.signing_key(), self.node, recipient, self.cast.number),
             site: self.cast.site,
         }
     }

@@ -1,5 +1,6 @@
 //! What really is so, whatever the peers believe: which segments were promised to be safe, and where intact bytes of them lie.
 
+use crate::disk::Lying;
 use crate::host::{Fate, Host};
 use okapi_base::{NodeId, SegmentName};
 use okapi_peers::{Blob, ShardId};
@@ -34,38 +35,37 @@ pub struct Intact(BTreeMap<(NodeId, SegmentName, u8), u32>);
 impl Intact {
     /// What lies on honest hosts, but for those that `but` leaves out.
     pub fn on(hosts: &[Host], but: impl Fn(usize) -> bool) -> Self {
-        let mut masks = BTreeMap::new();
+        let mut intact = Self::default();
         let counted = |(at, host): &(usize, &Host)| host.fate == Fate::There && host.is_honest() && !but(*at);
         for (_, host) in hosts.iter().enumerate().filter(counted) {
-            for (shard, _) in host.disk.shards.iter().filter(|(_, lying)| lying.good) {
-                *masks.entry((shard.owner, shard.segment, shard.k)).or_insert(0) |= 1 << shard.index;
-            }
+            intact.add(&host.disk.shards);
         }
-        Self(masks)
+        intact
     }
 
     /// What lies on honest hosts of one segment.
     #[must_use]
     pub fn of_segment(hosts: &[Host], owner: NodeId, segment: SegmentName) -> Self {
-        let mut masks = BTreeMap::new();
+        let mut intact = Self::default();
         let first = ShardId { owner, segment, k: 0, index: 0 };
         let last = ShardId { owner, segment, k: u8::MAX, index: u8::MAX };
         for host in hosts.iter().filter(|host| host.fate == Fate::There && host.is_honest()) {
-            for (shard, _) in host.disk.shards.range(first..=last).filter(|(_, lying)| lying.good) {
-                *masks.entry((owner, segment, shard.k)).or_insert(0) |= 1 << shard.index;
-            }
+            intact.add(host.disk.shards.range(first..=last));
         }
-        Self(masks)
+        intact
+    }
+
+    fn add<'a>(&mut self, shards: impl IntoIterator<Item = (&'a ShardId, &'a Lying)>) {
+        for (shard, _) in shards.into_iter().filter(|(_, lying)| lying.good) {
+            *self.0.entry((shard.owner, shard.segment, shard.k)).or_insert(0) |= 1 << shard.index;
+        }
     }
 
     /// How many different shards of a segment there are beyond those that rebuild it, in the best of its shapes; nothing
     /// if none can be rebuilt.
     #[must_use]
     pub fn spare(&self, owner: NodeId, segment: SegmentName) -> Option<u32> {
-        let spare = |k: u8| {
-            let mask = self.0.get(&(owner, segment, k)).copied().unwrap_or(0);
-            mask.count_ones().checked_sub(u32::from(k))
-        };
+        let spare = |k: u8| self.count(owner, segment, k).checked_sub(u32::from(k));
         [1, 2, 4, 8].into_iter().filter_map(spare).max()
     }
 

@@ -225,21 +225,6 @@ impl World {
         (self.now - BEGIN).as_secs_f64() / DAY.as_secs_f64()
     }
 
-    /// Lets an hour or so go by in which nothing is looked at: for tests.
-    pub fn run_until(&mut self, until: Duration) -> Result<(), Breach> {
-        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
-            let ((now, _), happening) = self.queue.pop_first().expect("it was just seen");
-            self.now = now;
-            if matches!(happening, Happening::Tick) {
-                self.tick()?;
-            } else {
-                self.happen(happening)?;
-            }
-        }
-        self.now = until;
-        Ok(())
-    }
-
     pub(crate) fn input(&mut self, at: usize, input: Input) -> Result<(), Breach> {
         let outputs = self.hosts[at].handle(self.now, input);
         self.outputs(at, outputs)?;
