@@ -19,6 +19,7 @@ mod checkpoint;
 mod committer;
 mod compact;
 mod disk;
+mod follow;
 mod format;
 mod identity;
 mod index;
@@ -33,6 +34,7 @@ mod verify;
 mod writer;
 
 pub use disk::{Disk, DiskFile};
+pub use follow::{ClosedSegment, Follower, RestoreError};
 pub use real_disk::RealDisk;
 
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
@@ -182,6 +184,7 @@ struct Inner {
     reserve: Reserve,
     pools: Pools,
     watcher: RwLock<Option<Watcher>>,
+    follower: RwLock<Option<Arc<dyn Follower>>>,
     /// The newest record appended.
     appended: AtomicU64,
     /// The newest record known to be durable, and with it all before.
@@ -236,6 +239,7 @@ impl Log {
             reserve: Reserve::default(),
             pools: Pools::new(),
             watcher: RwLock::new(None),
+            follower: RwLock::new(None),
             appended: AtomicU64::new(sequence),
             durable: AtomicU64::new(sequence),
             frontier: AtomicU64::new(frontier),
