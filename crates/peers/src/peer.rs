@@ -178,6 +178,7 @@ impl Machine for Peer {
             Input::Closed { segment, bytes, key } => self.closed(segment, bytes, key),
             Input::Released { segment } => self.release(segment),
             Input::Damaged(thing) => self.damaged(thing),
+            Input::Unreached { node } => self.unreached(node),
             Input::Order(order) => self.ordered(&order),
         }
         self.go_on();
@@ -246,6 +247,7 @@ impl Peer {
                 self.revise_own();
             }
             Order::Leave => self.leave(),
+            Order::Lost { node } => self.count_as_gone(node),
         }
     }
 

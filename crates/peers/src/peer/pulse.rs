@@ -220,11 +220,30 @@ impl Peer {
         };
         let gone: Vec<NodeId> =
             nodes.iter().filter(|(node, pulse)| is_over(**node, pulse)).map(|(node, _)| *node).collect();
-        for node in gone {
-            self.pulses.nodes.get_mut(&node).expect("it was just seen").contact = Contact::Gone;
-            self.mine.dirty_for(node);
-            self.mend_gone(node);
-            self.tell_user(Event::Missing { node });
+        gone.into_iter().for_each(|node| self.count_as_gone(node));
+    }
+
+    /// A node that is not here counts as lost until it is heard.
+    pub(super) fn count_as_gone(&mut self, node: NodeId) {
+        let Some(pulse) = self.pulses.nodes.get_mut(&node).filter(|pulse| pulse.contact != Contact::Gone) else {
+            return;
+        };
+        let was = core::mem::replace(&mut pulse.contact, Contact::Gone);
+        if was == Contact::Here {
+            self.went_away(node);
+        }
+        self.mine.dirty_for(node);
+        self.mend_gone(node);
+        self.tell_user(Event::Missing { node });
+    }
+
+    /// The driver cannot reach a node: it is away, though its pings were not due yet.
+    pub(super) fn unreached(&mut self, node: NodeId) {
+        if let Some(pulse) = self.pulses.nodes.get_mut(&node)
+            && pulse.contact == Contact::Here
+        {
+            pulse.contact = Contact::Away;
+            self.went_away(node);
         }
     }
 

@@ -277,3 +277,40 @@ fn each_member_is_in_the_ledger_of_the_others() {
         assert_eq!((view.sums.confirmed, view.account.proven > 0), (holds, holds > 0), "{view:?}");
     }
 }
+
+#[test]
+fn who_cannot_be_reached_is_away_at_once_and_waited_for_as_ever() {
+    let (mut world, name) = copies(6);
+    let before = holders(&world, name);
+    let node = world.nodes[before[0]].id;
+    world.crash(before[0]);
+    assert_eq!(world.peer(0).contact(node), Contact::Here);
+    world.input(0, Input::Unreached { node });
+    assert_eq!(world.peer(0).contact(node), Contact::Away);
+    // What is new goes to others at once.
+    let second = world.put(0, 5_000);
+    assert!(world.run_until(5 * MINUTE, |world| world.is_complete(0, second, Shape::OneOfThree)));
+    assert!(!holders(&world, second).contains(&before[0]));
+    let placed = placed_in(&mut world, DAY);
+    assert_eq!((placed, &holders(&world, name), missed(&world, 0).len()), (0, &before, 0));
+    world.open(before[0]);
+    assert!(world.run_until(HOUR, |world| world.peer(0).contact(node) == Contact::Here));
+}
+
+#[test]
+fn who_is_known_to_be_lost_is_not_waited_for_and_counts_again_once_heard() {
+    let (mut world, name) = copies(6);
+    let lost = holders(&world, name)[0];
+    let node = world.nodes[lost].id;
+    world.crash(lost);
+    world.run(HOUR);
+    assert!(holders(&world, name).contains(&lost));
+    world.order(0, okapi_peers::Order::Lost { node });
+    assert_eq!((world.peer(0).contact(node), missed(&world, 0)), (Contact::Gone, vec![lost]));
+    assert!(world.run_until(HOUR, |world| !holders(world, name).contains(&lost)));
+    world.order(0, okapi_peers::Order::Lost { node });
+    assert_eq!(missed(&world, 0), [lost], "told once");
+    world.open(lost);
+    assert!(world.run_until(HOUR, |world| world.peer(0).contact(node) == Contact::Here));
+    world.settle(DAY);
+}
