@@ -5,7 +5,7 @@ use super::disk::{Disk, read_to_end};
 use super::format::{FIRST_RECORD, Label, TRAILER, Trailer};
 use super::index::SEGMENT_BYTES_MAX;
 use super::shelf::{read_trailer, segment_name, segment_number};
-use super::{Inner, Log, OpenError, identity};
+use super::{Inner, Log, identity};
 use crate::engine::WriteError;
 use okapi_seal::{NONCE_BYTES, NodeKey};
 use std::collections::BTreeSet;
@@ -138,36 +138,44 @@ impl Log {
         Ok(newest)
     }
 
-    /// Writes a segment that came back into the directory of a store that is not open, durably; gives its number.
+    /// Writes a segment that came back into the directory of a store, durably; gives its number. The store is not open,
+    /// or this segment of it is damaged or missing.
     ///
     /// # Errors
     /// [`RestoreError`]; nothing is left of it then.
-    pub fn restore_segment(disk: &dyn Disk, key: &NodeKey, bytes: &[u8]) -> Result<u32, RestoreError> {
+    pub fn restore_segment(disk: &dyn Disk, bytes: &[u8]) -> Result<u32, RestoreError> {
         let not = |what| RestoreError::NotASegment { what };
         let trailer = bytes.last_chunk::<TRAILER>().and_then(|end| Trailer::read(end, bytes.len() as u64));
         let trailer = trailer.ok_or(not("it has no end as segments have"))?;
         let label = Label::read(bytes).filter(|label| *label == trailer.label);
         let label = label.ok_or(not("its beginning does not fit its end"))?;
         let number = label.number;
-        let io_error = |source| RestoreError::Io { number, source };
-        match identity::read(disk, key, &mut Vec::new()) {
-            Ok(store) if store == label.store => {}
-            Ok(_) => return Err(RestoreError::OtherStore { number }),
-            Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                identity::write(disk, key, label.store).map_err(io_error)?;
-            }
-            Err(_) => return Err(not("the store it should come back to has another key")),
-        }
-        write_whole(disk, &segment_name(number), bytes).map_err(io_error)?;
+        write_whole(disk, &segment_name(number), bytes).map_err(|source| RestoreError::Io { number, source })?;
         Ok(number)
     }
 
-    /// The segments that lie in the directory of a store that is not open.
+    /// Makes a store of the segments that came back, so that it can be opened with its key. Nothing happens if it is one
+    /// already.
     ///
     /// # Errors
-    /// What the operating system says.
-    pub fn restored_segments(disk: &dyn Disk) -> io::Result<Vec<u32>> {
-        Ok(disk.list()?.iter().filter_map(|name| segment_number(name)).collect())
+    /// [`RestoreError`].
+    pub fn finish_restore(disk: &dyn Disk, key: &NodeKey) -> Result<(), RestoreError> {
+        let io_error = |source| RestoreError::Io { number: 0, source };
+        let names = disk.list().map_err(io_error)?;
+        if names.iter().any(|name| name == identity::NAME) {
+            return Ok(());
+        }
+        let mut store = None;
+        for number in names.iter().filter_map(|name| segment_number(name)) {
+            let io_error = |source| RestoreError::Io { number, source };
+            let file = disk.open(&segment_name(number)).map_err(io_error)?;
+            let page = read_to_end(&*file, 0, FIRST_RECORD.into()).map_err(io_error)?;
+            let label = Label::read(&page).ok_or(RestoreError::NotASegment { what: "its label is damaged" })?;
+            if *store.get_or_insert(label.store) != label.store {
+                return Err(RestoreError::OtherStore { number });
+            }
+        }
+        store.map_or(Ok(()), |store| identity::write(disk, key, store).map_err(io_error))
     }
 }
 

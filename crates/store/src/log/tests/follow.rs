@@ -66,8 +66,9 @@ fn contents(log: &Log) -> BTreeMap<u64, Vec<u8>> {
 fn restore(taken: &Taken, without: &BTreeSet<u32>) -> BTreeMap<u64, Vec<u8>> {
     let disk = Arc::new(Pretend::default());
     for (number, bytes) in taken.iter().filter(|(number, _)| !without.contains(number)) {
-        assert_eq!(Log::restore_segment(&*disk, &KEY, bytes).unwrap(), *number);
+        assert_eq!(Log::restore_segment(&*disk, bytes).unwrap(), *number);
     }
+    Log::finish_restore(&*disk, &KEY).unwrap();
     let (log, opened) = Log::open(disk, &KEY, settings()).unwrap();
     assert!(opened.damages.iter().all(|damage| damage.block.is_none()), "{:?}", opened.damages);
     contents(&log)
@@ -160,24 +161,30 @@ fn many_short_segments_become_few() {
 
 #[test]
 fn what_is_no_segment_of_the_store_is_left_out() {
-    let make = |key: &NodeKey| {
+    let make = |segments: u32| {
         let folder = tempfile::tempdir().unwrap();
-        let (log, _) = Log::open(Arc::new(RealDisk::new(folder.path()).unwrap()), key, settings()).unwrap();
-        put(&*log.open_grid(GRID, shape(4096)).unwrap(), 1, &[7; 100]);
-        log.close_segment().unwrap();
-        log.segment(1).unwrap().unwrap()
+        let (log, _) = Log::open(Arc::new(RealDisk::new(folder.path()).unwrap()), &KEY, settings()).unwrap();
+        let grid = log.open_grid(GRID, shape(4096)).unwrap();
+        for index in 0..segments {
+            put(&*grid, index.into(), &[7; 100]);
+            log.close_segment().unwrap();
+        }
+        log.segment(segments).unwrap().unwrap()
     };
-    let (one, other) = (make(&KEY), make(&KEY));
+    let (one, other) = (make(1), make(2));
     let folder = tempfile::tempdir().unwrap();
     let disk = RealDisk::new(folder.path()).unwrap();
     for length in [0, 1, 127, 4096, one.len() - 1] {
-        assert!(Log::restore_segment(&disk, &KEY, &one[..length]).is_err(), "{length}");
+        assert!(Log::restore_segment(&disk, &one[..length]).is_err(), "{length}");
     }
     assert!(disk.list().unwrap().is_empty());
-    assert_eq!(Log::restore_segment(&disk, &KEY, &one).unwrap(), 1);
-    let error = Log::restore_segment(&disk, &KEY, &other).unwrap_err();
+    assert_eq!(Log::restore_segment(&disk, &one).unwrap(), 1);
+    assert_eq!(Log::restore_segment(&disk, &other).unwrap(), 2);
+    let error = Log::finish_restore(&disk, &KEY).unwrap_err();
     assert!(error.to_string().contains("another store"), "{error}");
-    let error = Log::restore_segment(&disk, &NodeKey::from_bytes([9; 32]), &one).unwrap_err();
-    assert!(error.to_string().contains("another key"), "{error}");
-    assert_eq!(Log::restored_segments(&disk).unwrap(), [1]);
+    disk.remove("segment-0000000002").unwrap();
+    Log::finish_restore(&disk, &KEY).unwrap();
+    Log::finish_restore(&disk, &KEY).unwrap();
+    let (log, _) = Log::open(Arc::new(disk), &KEY, settings()).unwrap();
+    assert_eq!(contents(&log).len(), 1);
 }
