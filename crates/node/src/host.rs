@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, CatalogError, Definition, Head, Home, check_name};
 use crate::chores::Chores;
 use crate::grid::{Grid, companion_of};
+use crate::group::GroupDoor;
 use crate::records::{Doom, now};
 use crate::refusal::Refusal;
 use crate::stores::Stores;
@@ -111,6 +112,9 @@ pub struct Host {
     pub(crate) long_chores: Chores,
     /// Reading what followers are to be sent.
     pub(crate) reading: Chores,
+    /// Asking about the group: whoever drives the peer may be busy for a moment.
+    pub(crate) asking: Chores,
+    group: RwLock<Option<Arc<dyn GroupDoor>>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
     epoch: u64,
@@ -195,6 +199,8 @@ impl Host {
             chores: start("okapi-chores")?,
             long_chores: start("okapi-care")?,
             reading: start("okapi-reading")?,
+            asking: start("okapi-asking")?,
+            group: RwLock::new(None),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
             // Never 0, which stands for a follower that has nothing.
@@ -275,11 +281,23 @@ impl Host {
         *self.facts.lock() = Some(facts);
     }
 
+    /// Sets who answers for the group. Until then the node is in none. Kept until [`Host::close`]: a door that holds the
+    /// host must not keep it alive beyond that.
+    pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
+        *self.group.write() = Some(group);
+    }
+
+    /// Who answers for the group.
+    pub(crate) fn group(&self) -> Option<Arc<dyn GroupDoor>> {
+        self.group.read().clone()
+    }
+
     /// Waits until the work in the background that has been asked for is done.
     pub fn settle(&self) {
         self.chores.settle();
         self.long_chores.settle();
         self.reading.settle();
+        self.asking.settle();
     }
 
     /// Stops the work in the background and makes everything durable. Visitors refuse further asks with `Stopping`
@@ -292,6 +310,8 @@ impl Host {
         self.chores.stop();
         self.long_chores.stop();
         self.reading.stop();
+        self.asking.stop();
+        drop(self.group.write().take());
         self.stores.flush()
     }
 

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod letter;
 pub mod member;
 pub mod shard;
+pub mod ticket;
 
 /// An Ed25519 signature, not yet checked.
 pub type SignatureBytes = [u8; 64];

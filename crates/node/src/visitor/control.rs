@@ -84,6 +84,10 @@ impl Visitor {
                 empty(ask)?;
                 Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.compact()?)))?)
             }
+            Op::GroupStatus | Op::GroupInvite | Op::GroupJoin | Op::GroupLeave | Op::GroupGive | Op::GroupSafe => {
+                self.owner()?;
+                Ok(self.group(op, ask)?)
+            }
             Op::Hello | Op::Get | Op::Put | Op::List | Op::Runs => unreachable!("answered elsewhere"),
         }
     }
@@ -270,12 +274,12 @@ impl Visitor {
     }
 }
 
-fn read<M: Message>(ask: &Frame<'_>) -> Result<M, Refusal> {
+pub(super) fn read<M: Message>(ask: &Frame<'_>) -> Result<M, Refusal> {
     Ok(M::parse(ask.descriptors)?)
 }
 
 /// Makes sure that an ask without a body has none.
-fn empty(ask: &Frame<'_>) -> Result<(), Refusal> {
+pub(super) fn empty(ask: &Frame<'_>) -> Result<(), Refusal> {
     if ask.descriptors.is_empty() {
         Ok(())
     } else {
@@ -287,7 +291,7 @@ fn write(body: &mut Vec<u8>, message: &impl Message) {
     message.encode(&mut BodyWriter::new(body));
 }
 
-fn bytes(message: &impl Message) -> Vec<u8> {
+pub(super) fn bytes(message: &impl Message) -> Vec<u8> {
     let mut body = Vec::new();
     write(&mut body, message);
     body
