@@ -40,7 +40,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("bip39", &["seal"]),
     ("pem-rfc7468", &["seal"]),
     ("fjall", &["store", "bench"]),
-    ("redb", &["bench"]),
+    ("redb", &["node", "bench"]),
     ("heed", &["bench"]),
     ("clap", &["okapi", "sim"]),
     ("rustyline", &["okapi"]),

@@ -5,7 +5,7 @@
 use crate::client::Client;
 use crate::connection::{Connection, Deadline};
 use crate::fault::{Fault, NodeError};
-use okapi_wire::message::{GroupGive, GroupInvite, GroupJoin, GroupLeave, GroupStatusAsk};
+use okapi_wire::message::{GroupGive, GroupInvite, GroupJoin, GroupLeave, GroupLost, GroupStatusAsk};
 use okapi_wire::{Message, Op};
 use std::time::Duration;
 
@@ -68,6 +68,14 @@ impl Client {
     /// [`NodeError`].
     pub fn give(&self, bytes: u64) -> Result<(), NodeError> {
         self.order(Op::GroupGive, &GroupGive { bytes }).map_err(self.node_error("changing what it gives"))
+    }
+
+    /// Has the node count another as lost for good, so that what that one held is repaired at once.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn lost(&self, node: NodeId) -> Result<(), NodeError> {
+        self.order(Op::GroupLost, &GroupLost { node }).map_err(self.node_error("counting a node as lost"))
     }
 
     /// Returns once everything put before lies safely with others. Takes long; see

@@ -2,15 +2,36 @@
 //!
 //! The visitors know no more of the group than [`GroupDoor`]. Whoever drives the peer stands behind it.
 
-use crate::lock::LockError;
+mod carrier;
+mod clock;
+mod driver;
+mod founding;
+mod keeper;
+mod pace;
+mod records;
+mod report;
+mod roster;
+pub(crate) mod running;
+mod segments;
+mod tend;
+#[cfg(test)]
+mod tests;
+mod workers;
+mod yard;
+
+pub use founding::{
+    FoundError, Founded, Founding, GIVE_MIN, Gift, GiftError, NAME_MAX, begin_restore, change_restore, found,
+    pending_restore,
+};
+pub use running::GroupError;
+
 use crate::refusal::Refusal;
-use okapi_base::{MemberId, NodeId};
-use okapi_seal::MemberSecret;
+use okapi_base::NodeId;
 use okapi_wire::Status;
 use okapi_wire::message::GroupStatus;
 pub use okapi_wire::peer::ticket::Ticket;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use okapi_wire::peer::ticket::{PREFIX, TicketError};
+use std::path::Path;
 use std::time::Duration;
 
 /// What is to be called once everything put before lies safely with others, or never will.
@@ -46,60 +67,15 @@ pub trait GroupDoor: Send + Sync {
     /// [`Refusal`] if more is used already, or the disk has not so much.
     fn give(&self, bytes: u64) -> Result<(), Refusal>;
 
+    /// Counts a node as lost for good, so that what it held is repaired at once.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is no node of the group, or is here.
+    fn lost(&self, node: NodeId) -> Result<(), Refusal>;
+
     /// Calls `then` once everything put before this lies safely with others; at once if it does already, and with a
     /// refusal if it will not. Dropped uncalled, it is answered as if the node were stopping.
     fn when_safe(&self, then: WhenSafe);
-}
-
-/// How a node of a member begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Founding {
-    /// Which of the member's nodes it is: a number that no other node of the member ever had.
-    pub number: u32,
-    /// What people call it.
-    pub name: String,
-    /// Bytes of disk that it gives, both halves together.
-    pub give: u64,
-    /// Where it listens for other members.
-    pub listen: Vec<SocketAddr>,
-    /// Where others are to reach it, if that is elsewhere.
-    pub advertise: Vec<String>,
-    /// Where it stands: nodes of one site are lost together. Nothing: a site of its own.
-    pub site: Option<u64>,
-}
-
-/// A node that has begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Founded {
-    /// Its name.
-    pub node: NodeId,
-    /// Whose it is.
-    pub member: MemberId,
-}
-
-/// Why a node did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum FoundError {
-    /// The data directory cannot be had.
-    #[error(transparent)]
-    Data(#[from] LockError),
-    /// It has an identity already.
-    #[error("{} has an identity already: `okapi status` tells which; a second node needs a directory of its own", data.display())]
-    Already {
-        /// The data directory.
-        data: PathBuf,
-    },
-    /// A file of the data directory.
-    #[error("{}: {why}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// This version cannot do it yet.
-    #[error("this version has no part in groups yet")]
-    NotYet,
 }
 
 /// Whom a restored node asks first.
@@ -111,26 +87,30 @@ pub enum RestoreVia {
     Address(String),
 }
 
+impl RestoreVia {
+    /// A ticket, or an address.
+    ///
+    /// # Errors
+    /// [`TicketError`] of what looks like a ticket and is none.
+    pub fn parse(text: &str) -> Result<Self, TicketError> {
+        if text.trim().to_ascii_lowercase().starts_with(PREFIX) {
+            return Ticket::parse(text).map(Self::Ticket);
+        }
+        Ok(Self::Address(text.trim().to_owned()))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Ticket(ticket) => ticket.to_text(),
+            Self::Address(address) => address.clone(),
+        }
+    }
+}
+
 /// Whether a data directory has an identity.
 #[must_use]
 pub fn is_founded(data: &Path) -> bool {
-    data.join("group").exists()
-}
-
-/// Gives the node of a data directory an identity, in a group of its own. No node may be running there.
-///
-/// # Errors
-/// [`FoundError`]; nothing has changed then.
-pub fn found(_: &Path, _: &MemberSecret, _: &Founding) -> Result<Founded, FoundError> {
-    Err(FoundError::NotYet)
-}
-
-/// Has the node that was just founded there get everything back from the group of `via` once it is started.
-///
-/// # Errors
-/// [`FoundError`].
-pub fn begin_restore(_: &Path, _: &RestoreVia) -> Result<(), FoundError> {
-    Err(FoundError::NotYet)
+    data.join(founding::IDENTITY_FILE).exists()
 }
 
 impl Refusal {

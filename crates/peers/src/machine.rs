@@ -115,6 +115,8 @@ pub enum Order {
     },
     /// Leave the group: move away what is held for others, then part.
     Leave,
+    /// Leave the group at once: what is held for others is lost to them.
+    LeaveNow,
     /// A person knows that a node is lost for good: what it held is repaired now, without waiting for it any longer. If
     /// it is heard after all it counts again. Forgotten when this node restarts.
     Lost {

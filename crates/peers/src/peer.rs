@@ -42,7 +42,7 @@ pub use self::identity::Identity;
 pub use self::open::OpenError;
 pub use self::pulse::Contact;
 pub use self::refusal::{Refusal, Refusals};
-pub use self::view::MemberView;
+pub use self::view::{MemberView, Phase, RestoreView, SegmentView};
 
 use self::audit::Audits;
 use self::dice::Dice;
@@ -247,6 +247,7 @@ impl Peer {
                 self.revise_own();
             }
             Order::Leave => self.leave(),
+            Order::LeaveNow => self.leave_now(),
             Order::Lost { node } => self.count_as_gone(node),
         }
     }

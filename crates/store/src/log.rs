@@ -193,6 +193,8 @@ struct Inner {
     frontier: AtomicU64,
     /// Bytes handed to the committer and not yet written.
     unwritten: AtomicUsize,
+    /// Bytes the store may take; 0 for no limit.
+    limit: AtomicU64,
     /// Files were made, renamed or removed since the directory was last made durable.
     directory_changed: AtomicBool,
     /// The last segment that the checkpoint covers.
@@ -222,6 +224,7 @@ impl Log {
         let (state, mut opened) = recover::recover(&*disk, key)?;
         let sequence = state.writer.sequence;
         let frontier = u64::from(state.writer.next_segment) << 32;
+        let limit = AtomicU64::new(settings.limit_bytes);
         let inner = Arc::new(Inner {
             disk,
             key: key.clone(),
@@ -244,6 +247,7 @@ impl Log {
             durable: AtomicU64::new(sequence),
             frontier: AtomicU64::new(frontier),
             unwritten: AtomicUsize::new(0),
+            limit,
             directory_changed: AtomicBool::new(false),
             checkpointed: AtomicU32::new(state.checkpointed),
             checkpointing: Mutex::new(()),
@@ -360,7 +364,7 @@ impl Engine for Log {
         StoreUsage {
             live_bytes: w.live_bytes(),
             held_bytes: w.held,
-            limit_bytes: self.inner.settings.limit_bytes,
+            limit_bytes: self.inner.limit.load(Relaxed),
             segments: w.segments.len() as u64,
             put_bytes: self.inner.put_bytes.load(Relaxed),
             written_bytes: self.inner.written_bytes.load(Relaxed),

@@ -9,8 +9,9 @@ pub mod record;
 pub use follow::{Follow, Followed, Mark};
 pub use grid::{GridCreate, GridCreated, GridInfo, GridList, GridOpen, Named};
 pub use group::{
-    GroupData, GroupEvent, GroupGive, GroupHalves, GroupInvite, GroupJoin, GroupLeave, GroupMember, GroupRestore,
-    GroupRisk, GroupState, GroupStatus, GroupStatusAsk, GroupWork, Invited, MemberGrade, MemberPresence, MemberState,
+    GroupData, GroupEvent, GroupGive, GroupHalves, GroupInvite, GroupJoin, GroupLeave, GroupLost, GroupMember,
+    GroupRestore, GroupRisk, GroupState, GroupStatus, GroupStatusAsk, GroupWork, Invited, MemberGrade, MemberPresence,
+    MemberState,
 };
 pub use node::{CompactReport, DamageReport, NodeStatus, VerifyReport};
 pub use record::{

@@ -68,13 +68,15 @@ pub enum Op {
     GroupGive = 0x64,
     /// Answered once everything put before lies safely with others.
     GroupSafe = 0x65,
+    /// Counts a node of the group as lost for good.
+    GroupLost = 0x66,
 }
 
 impl Op {
     /// The bit that makes an operation's number a reply's.
     pub const REPLY: u8 = 0x80;
 
-    const ALL: [Self; 32] = [
+    const ALL: [Self; 33] = [
         Self::Hello,
         Self::Ping,
         Self::Goodbye,
@@ -107,6 +109,7 @@ impl Op {
         Self::GroupLeave,
         Self::GroupGive,
         Self::GroupSafe,
+        Self::GroupLost,
     ];
 
     /// The operation a number (without the reply bit) stands for.
@@ -158,6 +161,7 @@ impl Op {
                 | Self::GroupStatus
                 | Self::GroupGive
                 | Self::GroupSafe
+                | Self::GroupLost
         )
     }
 }

@@ -84,7 +84,13 @@ impl Visitor {
                 empty(ask)?;
                 Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.compact()?)))?)
             }
-            Op::GroupStatus | Op::GroupInvite | Op::GroupJoin | Op::GroupLeave | Op::GroupGive | Op::GroupSafe => {
+            Op::GroupStatus
+            | Op::GroupInvite
+            | Op::GroupJoin
+            | Op::GroupLeave
+            | Op::GroupLost
+            | Op::GroupGive
+            | Op::GroupSafe => {
                 self.owner()?;
                 Ok(self.group(op, ask)?)
             }

@@ -5,7 +5,7 @@ use super::{Owed, Visitor};
 use crate::group::GroupDoor;
 use crate::refusal::Refusal;
 use okapi_grid::Control;
-use okapi_wire::message::{GroupGive, GroupInvite, GroupJoin, GroupLeave, GroupStatusAsk, Invited};
+use okapi_wire::message::{GroupGive, GroupInvite, GroupJoin, GroupLeave, GroupLost, GroupStatusAsk, Invited};
 use okapi_wire::{Frame, Op};
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ impl Visitor {
             Op::GroupLeave => {
                 let wanted: GroupLeave = read(ask)?;
                 self.through(ask, move |door, owed| owed.pay(done(door.leave(wanted.now))))
+            }
+            Op::GroupLost => {
+                let wanted: GroupLost = read(ask)?;
+                self.through(ask, move |door, owed| owed.pay(done(door.lost(wanted.node))))
             }
             Op::GroupGive => {
                 let wanted: GroupGive = read(ask)?;

@@ -48,6 +48,10 @@ impl GroupDoor for Door {
         self.asked(format!("give {bytes}"))
     }
 
+    fn lost(&self, node: NodeId) -> Result<(), Refusal> {
+        self.asked(format!("lost {}", node.0[0]))
+    }
+
     fn when_safe(&self, then: WhenSafe) {
         self.waiting.lock().push(then);
     }
@@ -59,13 +63,14 @@ fn with_door() -> (Arc<Host>, Arc<Door>) {
     (host, door)
 }
 
-fn asks() -> [(Op, Vec<u8>); 6] {
+fn asks() -> [(Op, Vec<u8>); 7] {
     [
         (Op::GroupStatus, body(&GroupStatusAsk::OURS)),
         (Op::GroupInvite, body(&GroupInvite { lifetime: 60 })),
         (Op::GroupJoin, body(&GroupJoin { ticket: "okapi-1".into() })),
         (Op::GroupLeave, body(&GroupLeave { now: true })),
         (Op::GroupGive, body(&GroupGive { bytes: 5 })),
+        (Op::GroupLost, body(&GroupLost { node: NodeId([6; 32]) })),
         (Op::GroupSafe, vec![]),
     ]
 }
@@ -84,13 +89,13 @@ fn each_ask_comes_through_and_so_does_each_answer() {
     assert_eq!((status.state, status.member), (GroupState::Alone, MemberId([3; 32])));
     let invited: Invited = conn.ask(Op::GroupInvite, 0, &GroupInvite { lifetime: 60 }).message();
     assert_eq!((invited.ticket.as_str(), invited.expires), ("okapi-1", 7));
-    for (op, bytes) in &asks()[2..5] {
+    for (op, bytes) in &asks()[2..6] {
         let request = start(&mut conn, *op, bytes);
         assert_eq!(conn.reply(request).status, Status::Ok, "{op:?}");
     }
-    assert_eq!(*door.asked.lock(), ["status", "invite 60s", "join okapi-1", "leave true", "give 5"]);
+    assert_eq!(*door.asked.lock(), ["status", "invite 60s", "join okapi-1", "leave true", "give 5", "lost 6"]);
     *door.no.lock() = Some(Refusal { status: Status::BadTicket, text: "it was used".to_owned() });
-    for (op, bytes) in &asks()[1..5] {
+    for (op, bytes) in &asks()[1..6] {
         let request = start(&mut conn, *op, bytes);
         let got = conn.reply(request);
         assert_eq!((got.status, got.text.as_str()), (Status::BadTicket, "it was used"), "{op:?}");

@@ -79,6 +79,17 @@ impl Peer {
         }
     }
 
+    /// Whether something is still to come back.
+    pub(super) fn is_restoring(&self) -> bool {
+        match &self.restore {
+            Restore::No => false,
+            Restore::List { .. } | Restore::Deeds(..) => true,
+            Restore::Segments(_) => {
+                self.mine.segments.values().any(|segment| !segment.live && segment.release.is_none())
+            }
+        }
+    }
+
     /// Whether this node may sign deeds: not before it knows those it signed before.
     pub(super) fn may_place(&self) -> bool {
         matches!(self.restore, Restore::No | Restore::Segments(_))

@@ -159,7 +159,7 @@ impl Inner {
     /// Keeps those whose copies fit what the limit leaves; says whether a whole segment is gained by them.
     fn is_worth_while(&self, w: &Writer, victims: &mut Vec<u32>) -> bool {
         let segment_bytes = u64::from(self.settings.segment_bytes);
-        let left = match self.settings.limit_bytes {
+        let left = match self.limit.load(Relaxed) {
             0 => u64::MAX,
             limit => limit.saturating_sub(w.held),
         };

@@ -114,6 +114,12 @@ impl Log {
         self.inner.writer.lock().active.as_ref().map_or(0, |active| u64::from(active.end - FIRST_RECORD))
     }
 
+    /// Changes how many bytes the store may take; 0 for no limit. What lies there already stays.
+    pub fn set_limit(&self, bytes: u64) {
+        let least = u64::from(self.inner.settings.segment_bytes) * 4;
+        self.inner.limit.store(if bytes == 0 { 0 } else { bytes.max(least) }, Relaxed);
+    }
+
     /// Payload bytes put since the store was opened: whether it still rests is seen by that.
     #[must_use]
     pub fn put_bytes(&self) -> u64 {

@@ -13,6 +13,7 @@ pub use status::{
 use crate::body::{BodyError, BodyReader, BodyWriter, Message};
 use crate::peer::ticket::TEXT_MAX;
 use alloc::string::String;
+use okapi_base::NodeId;
 
 /// Asks how the group stands. Body: newest u8. Answered by a [`GroupStatus`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,13 @@ pub struct GroupJoin {
 pub struct GroupLeave {
     /// Without waiting until what is held for others lies elsewhere.
     pub now: bool,
+}
+
+/// Counts a node as lost for good: what it held is repaired at once. Body: node 32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupLost {
+    /// The node.
+    pub node: NodeId,
 }
 
 /// Changes how much disk is given. Body: bytes u64.
@@ -130,6 +138,16 @@ impl Message for GroupLeave {
             now @ (0 | 1) => Ok(Self { now: now == 1 }),
             _ => Err(BodyError::BadValue { field: "now" }),
         }
+    }
+}
+
+impl Message for GroupLost {
+    fn encode(&self, body: &mut BodyWriter<'_>) {
+        body.bytes(&self.node.0);
+    }
+
+    fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
+        Ok(Self { node: NodeId(body.array()?) })
     }
 }
 

@@ -4,8 +4,9 @@ use crate::message;
 use okapi_base::{GroupId, MemberId, NodeId, SegmentName, Shape};
 use okapi_wire::message::group::STATUS_VERSION;
 use okapi_wire::message::{
-    GroupData, GroupEvent, GroupGive, GroupHalves, GroupInvite, GroupJoin, GroupLeave, GroupMember, GroupRestore,
-    GroupRisk, GroupState, GroupStatus, GroupStatusAsk, GroupWork, Invited, MemberGrade, MemberPresence, MemberState,
+    GroupData, GroupEvent, GroupGive, GroupHalves, GroupInvite, GroupJoin, GroupLeave, GroupLost, GroupMember,
+    GroupRestore, GroupRisk, GroupState, GroupStatus, GroupStatusAsk, GroupWork, Invited, MemberGrade, MemberPresence,
+    MemberState,
 };
 use okapi_wire::{BodyError, Message, Op};
 
@@ -21,6 +22,7 @@ pub(crate) fn samples(ask: &dyn Fn(Op, Vec<u8>) -> Vec<u8>) -> Vec<Sample> {
         ("group leave", ask(Op::GroupLeave, message(&GroupLeave { now: true }))),
         ("group give", ask(Op::GroupGive, message(&GroupGive { bytes: 2 << 40 }))),
         ("group safe", ask(Op::GroupSafe, vec![])),
+        ("group lost", ask(Op::GroupLost, message(&GroupLost { node: NodeId([0x57; 32]) }))),
     ]
 }
 

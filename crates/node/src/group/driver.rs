@@ -1,0 +1,400 @@
+//! Drives the real peer: one thread that hands it what happens, and has done what it asks for.
+
+use super::clock::{Clock, stamp};
+use super::keeper::Batch;
+use super::pace::Pace;
+use super::roster::Roster;
+use super::segments::{Found, Segments};
+use super::workers::Workers;
+use super::yard::{Shards, hex};
+use crate::group::WhenSafe;
+use crate::refusal::Refusal;
+use okapi_base::machine::Machine as _;
+use okapi_base::{NodeId, SegmentName};
+use okapi_peers::{Blob, Event as Told, Input, Output, Peer, Phase, ShardId, Thing};
+use okapi_seal::{NodeKey, RecipientKey};
+use okapi_wire::Status;
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// Events that are remembered for whoever asks.
+const EVENTS_KEPT: usize = 64;
+/// The longest sleep: the clock may have been set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// How long a link may be down, with attempts to mend it, before the peer is told.
+pub(crate) const UNREACHED_AFTER: Duration = Duration::from_secs(10);
+
+/// What happens to the driver.
+pub(crate) enum Event {
+    /// To the peer.
+    Input(Input),
+    /// A letter; what comes with it is held until the peer has read it.
+    Letter { input: Input, room: Box<dyn Send> },
+    /// The log closed a segment.
+    Closed(SegmentName, u64),
+    /// The log moved what lived in some segments.
+    Moved,
+    /// A link came up or went down.
+    Linked(NodeId, bool),
+    /// Something for people to know.
+    Note(String),
+    /// Nothing can be made durable any more, or this node must not run: it takes no further part.
+    Halt(String),
+    /// Somebody wants something of the driver.
+    Ask(Box<dyn FnOnce(&mut Driver) + Send>),
+    /// It ends.
+    Stop,
+}
+
+/// Where letters go.
+pub(crate) type Send_ = Box<dyn Fn(NodeId, Vec<u8>, Blob) + Send>;
+
+/// A restore that waits for the node's key.
+pub(crate) type KeyFound = Box<dyn FnOnce(NodeKey) + Send>;
+
+/// Somebody who waits until all up to a segment is safe.
+struct Waiter {
+    until: u32,
+    then: WhenSafe,
+}
+
+/// The thread's state.
+pub(crate) struct Driver {
+    pub(crate) peer: Peer,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) shards: Arc<Shards>,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) sealed_key: Blob,
+    pub(crate) halted: Option<String>,
+    pub(crate) join_note: String,
+    pub(crate) events: VecDeque<(u64, String)>,
+    pub(crate) tally: Tally,
+    clock: Clock,
+    keeper: Option<Sender<Batch>>,
+    workers: Workers,
+    send: Send_,
+    waiters: Vec<Waiter>,
+    /// The group of the ticket that was just made.
+    pub(crate) invited: Option<okapi_base::GroupId>,
+    roster: Arc<RwLock<Roster>>,
+    /// What is to be told of the log as soon as the thread runs.
+    found: Option<Found>,
+    down: BTreeMap<NodeId, Instant>,
+    up: BTreeSet<NodeId>,
+    /// How the node's key is opened, while it is not known.
+    key: Option<(RecipientKey, KeyFound)>,
+    /// Called once everything has come back.
+    restored: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What was done since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) repaired_shards: u64,
+    pub(crate) repaired_bytes: u64,
+    pub(crate) placed_bytes: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        peer: Peer,
+        (segments, shards): (Arc<Segments>, Arc<Shards>),
+        pace: Arc<Pace>,
+        sealed_key: Blob,
+        (keeper, workers): (Sender<Batch>, Workers),
+        roster: Arc<RwLock<Roster>>,
+        send: Send_,
+    ) -> Self {
+        Self {
+            peer,
+            segments,
+            shards,
+            pace,
+            sealed_key,
+            halted: None,
+            join_note: String::new(),
+            events: VecDeque::new(),
+            tally: Tally::default(),
+            clock: Clock::start(),
+            keeper: Some(keeper),
+            workers,
+            send,
+            waiters: Vec::new(),
+            invited: None,
+            roster,
+            found: None,
+            down: BTreeMap::new(),
+            up: BTreeSet::new(),
+            key: None,
+            restored: None,
+        }
+    }
+
+    /// A driver whose node comes back: `found` is given the node's key as soon as it is known, and `restored` is called
+    /// once every segment is back.
+    pub(crate) fn restoring(&mut self, key: RecipientKey, found: KeyFound, restored: Box<dyn FnOnce() + Send>) {
+        self.key = Some((key, found));
+        self.restored = Some(restored);
+    }
+
+    /// The thread.
+    pub(crate) fn run(mut self, events: &Receiver<Event>) {
+        self.begin();
+        loop {
+            let wait = self.next_wake();
+            match events.recv_timeout(wait) {
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(event) => {
+                    self.happened(event);
+                    // Whatever came meanwhile is looked at before anything slow.
+                    for event in events.try_iter().take(256) {
+                        if matches!(event, Event::Stop) {
+                            return self.end();
+                        }
+                        self.happened(event);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+            }
+            self.look();
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.pace.stop();
+        self.workers.stop();
+        self.keeper = None;
+    }
+
+    /// What the peer asked for when it was opened, and what a scrub of the first hour would find.
+    fn begin(&mut self) {
+        self.drain();
+        let held: BTreeSet<ShardId> = self.peer.held().map(|(shard, _)| shard).collect();
+        let there = match self.shards.list() {
+            Ok(there) => there,
+            Err(error) => return self.halt(format!("the shards of others cannot be listed: {error}")),
+        };
+        let there: BTreeSet<ShardId> = there.into_iter().collect();
+        there.difference(&held).for_each(|shard| self.shards.remove(*shard));
+        for shard in held.difference(&there) {
+            self.input(Input::Damaged(Thing::Shard(*shard)));
+        }
+        if let Some(found) = self.found.take() {
+            self.attach(found);
+        }
+    }
+
+    /// The log is there: it is told of once the thread runs.
+    pub(crate) fn attach_later(&mut self, found: Found) {
+        self.found = Some(found);
+    }
+
+    /// The log is there: what it has, has given up and has lost.
+    pub(crate) fn attach(&mut self, found: Found) {
+        for (name, safe) in self.peer.segments().map(|view| (view.name, view.safe)).collect::<Vec<_>>() {
+            self.segments.set_safe(name, safe);
+        }
+        for (segment, bytes) in found.closed {
+            self.input(Input::Closed { segment, bytes, key: Arc::clone(&self.sealed_key) });
+        }
+        for name in found.lost {
+            self.note(format!("segment {} is missing from the disk; it is fetched from the others", short(&name.0)));
+            self.input(Input::Damaged(Thing::Segment(name)));
+        }
+        self.moved();
+    }
+
+    fn next_wake(&mut self) -> Duration {
+        let peer = self.peer.wake_at().map(|at| self.clock.until(at));
+        let down = self.down.values().map(|since| UNREACHED_AFTER.saturating_sub(since.elapsed())).min();
+        let wait = [peer, down, Some(SLEEP_MAX)].into_iter().flatten().min().expect("there is at least one");
+        if self.halted.is_some() { SLEEP_MAX } else { wait }
+    }
+
+    fn tick(&mut self) {
+        let over: Vec<NodeId> =
+            self.down.iter().filter(|(_, since)| since.elapsed() >= UNREACHED_AFTER).map(|(node, _)| *node).collect();
+        for node in over {
+            self.down.remove(&node);
+            self.input(Input::Unreached { node });
+        }
+        self.input(Input::Wake);
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Input(input) => self.input(input),
+            Event::Letter { input, room } => {
+                self.input(input);
+                drop(room);
+            }
+            Event::Closed(segment, bytes) => {
+                self.input(Input::Closed { segment, bytes, key: Arc::clone(&self.sealed_key) });
+            }
+            Event::Moved => self.moved(),
+            Event::Linked(node, true) => {
+                self.up.insert(node);
+                self.down.remove(&node);
+            }
+            Event::Linked(node, false) => {
+                self.up.remove(&node);
+                self.down.entry(node).or_insert_with(Instant::now);
+            }
+            Event::Note(text) => self.note(text),
+            Event::Halt(why) => self.halt(why),
+            Event::Ask(ask) => ask(self),
+            Event::Stop => unreachable!("the loop ends with it"),
+        }
+    }
+
+    /// Hands the peer one input, and has done what it asks for.
+    pub(crate) fn input(&mut self, input: Input) {
+        if self.halted.is_some() {
+            return;
+        }
+        let now = self.clock.now();
+        self.peer.handle(now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut told = Vec::new();
+        while let Some(output) = self.peer.poll() {
+            match output {
+                Output::Send { to, letter, payload } => (self.send)(to, letter, payload),
+                Output::Keep { ticket, writes } => {
+                    if let Some(keeper) = &self.keeper {
+                        let _ = keeper.send((ticket, writes));
+                    }
+                }
+                Output::Work { ticket, work } => self.workers.add(ticket, work),
+                Output::Event(event) => told.push(event),
+            }
+        }
+        if !self.roster.read().is_of(self.peer.members()) {
+            *self.roster.write() = Roster::of(self.peer.members());
+        }
+        told.into_iter().for_each(|event| self.told(event));
+    }
+
+    fn told(&mut self, event: Told) {
+        match event {
+            Told::Safe { segment, .. } => {
+                self.segments.set_safe(segment, true);
+                self.tally.placed_bytes += self.bytes_of(segment);
+                self.moved();
+            }
+            Told::Gone { segment } => {
+                if let Err(error) = self.segments.forget(segment) {
+                    self.halt(error.to_string());
+                }
+            }
+            Told::Repaired { shards, sent, .. } => {
+                self.tally.repaired_shards += u64::from(shards);
+                self.tally.repaired_bytes += sent;
+                self.note(format!("repaired {shards} shards, {sent} bytes"));
+            }
+            Told::Invited { group, .. } => self.invited = Some(group),
+            Told::Joined => {
+                self.join_note.clear();
+                self.note("joined the group".to_owned());
+            }
+            Told::JoinFailed { why } => {
+                self.note(format!("could not join: {why}"));
+                self.join_note = why;
+            }
+            Told::UserHalfFull { segment } => {
+                self.note(format!("the half for own data is full: segment {} is only here", short(&segment.0)));
+            }
+            Told::Restored { key, .. } => self.came_back(&key),
+            Told::RestoreDone { restored, waiting } => {
+                let waiting = waiting.len();
+                self.note(format!("{restored} segments are back, {waiting} wait for more members"));
+            }
+            Told::Caught { node, shard } => {
+                self.note(format!("{} no longer holds a shard of {}", short(&node.0), short(&shard.segment.0)));
+            }
+            Told::Forked { log } => self.note(format!("two logs are signed by {}: its key was copied", short(&log.0))),
+            Told::Missing { node } => self.note(format!("{} counts as lost", short(&node.0))),
+            Told::Parted => self.note("left the group".to_owned()),
+        }
+    }
+
+    fn bytes_of(&self, segment: SegmentName) -> u64 {
+        self.peer.segments().find(|view| view.name == segment).map_or(0, |view| view.bytes)
+    }
+
+    fn came_back(&mut self, sealed: &Blob) {
+        let Some((key, found)) = self.key.take() else { return };
+        match NodeKey::open_sealed(sealed, &key, self.peer.node()) {
+            Ok(node_key) => {
+                self.sealed_key = Arc::clone(sealed);
+                found(node_key);
+            }
+            Err(error) => {
+                self.note(error.to_string());
+                self.key = Some((key, found));
+            }
+        }
+    }
+
+    /// What is safe, or where what lives where, has changed.
+    fn moved(&mut self) {
+        for segment in self.segments.releasable() {
+            self.input(Input::Released { segment });
+        }
+    }
+
+    /// Looks at those who wait.
+    fn look(&mut self) {
+        if self.restored.is_some() && self.key.is_none() && self.peer.phase() == Phase::Settled {
+            let restored = self.restored.take().expect("it was just seen");
+            restored();
+        }
+        if self.waiters.is_empty() {
+            return;
+        }
+        let mut waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters.extract_if(.., |waiter| self.segments.is_safe_until(waiter.until)) {
+            self.pace.hurry(false);
+            (waiter.then)(Ok(()));
+        }
+        self.waiters = waiters;
+    }
+
+    /// Calls `then` once all segments up to `until` are safe.
+    pub(crate) fn wait_until_safe(&mut self, until: u32, then: WhenSafe) {
+        if let Some(why) = &self.halted {
+            return then(Err(Refusal::new(Status::Failed, why.clone())));
+        }
+        self.pace.hurry(true);
+        self.waiters.push(Waiter { until, then });
+    }
+
+    pub(crate) fn note(&mut self, text: String) {
+        tracing::info!("{text}");
+        if self.events.len() >= EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back((stamp(), text));
+    }
+
+    /// The node takes no further part in its group; its own data stays served.
+    pub(crate) fn halt(&mut self, why: String) {
+        tracing::error!("this node takes no further part in its group: {why}");
+        self.note(format!("halted: {why}"));
+        for waiter in self.waiters.drain(..) {
+            (waiter.then)(Err(Refusal::new(Status::Failed, why.clone())));
+        }
+        self.halted.get_or_insert(why);
+    }
+}
+
+/// The first bytes of a name, as people are shown it.
+pub(crate) fn short(bytes: &[u8; 32]) -> String {
+    hex(&bytes[..4])
+}
