@@ -5,9 +5,10 @@
 mod carrier;
 mod clock;
 mod driver;
-mod founding;
+pub(crate) mod founding;
 mod keeper;
-mod pace;
+pub(crate) mod links;
+pub(crate) mod pace;
 mod records;
 mod report;
 mod roster;

@@ -4,6 +4,7 @@ use crate::catalog::{Catalog, CatalogError, Definition, Head, Home, check_name};
 use crate::chores::Chores;
 use crate::grid::{Grid, companion_of};
 use crate::group::GroupDoor;
+use crate::group::pace::Pace;
 use crate::records::{Doom, now};
 use crate::refusal::Refusal;
 use crate::stores::Stores;
@@ -17,8 +18,8 @@ use okapi_wire::{Status, Token};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The grid that is there from the start.
@@ -115,6 +116,7 @@ pub struct Host {
     /// Asking about the group: whoever drives the peer may be busy for a moment.
     pub(crate) asking: Chores,
     group: RwLock<Option<Arc<dyn GroupDoor>>>,
+    pace: OnceLock<Arc<Pace>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
     epoch: u64,
@@ -201,6 +203,7 @@ impl Host {
             reading: start("okapi-reading")?,
             asking: start("okapi-asking")?,
             group: RwLock::new(None),
+            pace: OnceLock::new(),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
             // Never 0, which stands for a follower that has nothing.
@@ -285,6 +288,18 @@ impl Host {
     /// host must not keep it alive beyond that.
     pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
         *self.group.write() = Some(group);
+    }
+
+    /// Sets what is told whenever programs are served.
+    pub(crate) fn set_pace(&self, pace: Arc<Pace>) {
+        let _ = self.pace.set(pace);
+    }
+
+    /// Programs are served just now: the background gives way.
+    pub(crate) fn served(&self) {
+        if let Some(pace) = self.pace.get() {
+            pace.served();
+        }
     }
 
     /// Who answers for the group.

@@ -140,6 +140,7 @@ impl Visitor {
     }
 
     fn ready(&self) -> Result<(), Status> {
+        self.host.served();
         if self.access.is_none() {
             Err(Status::NoHello)
         } else if self.host.is_stopping() {

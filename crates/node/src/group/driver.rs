@@ -3,6 +3,7 @@
 use super::clock::{Clock, stamp};
 use super::keeper::Batch;
 use super::pace::Pace;
+use super::records::Records;
 use super::roster::Roster;
 use super::segments::{Found, Segments};
 use super::workers::Workers;
@@ -13,7 +14,8 @@ use okapi_base::machine::Machine as _;
 use okapi_base::{NodeId, SegmentName};
 use okapi_peers::{Blob, Event as Told, Input, Output, Peer, Phase, ShardId, Thing};
 use okapi_seal::{NodeKey, RecipientKey};
-use okapi_wire::Status;
+use okapi_wire::peer::announce::Announcement;
+use okapi_wire::{Message as _, Status};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub(crate) enum Event {
     Moved,
     /// A link came up or went down.
     Linked(NodeId, bool),
+    /// A node said how it is reached.
+    Announced(Announcement),
     /// Something for people to know.
     Note(String),
     /// Nothing can be made durable any more, or this node must not run: it takes no further part.
@@ -73,6 +77,7 @@ pub(crate) struct Driver {
     pub(crate) events: VecDeque<(u64, String)>,
     pub(crate) tally: Tally,
     clock: Clock,
+    records: Arc<Records>,
     keeper: Option<Sender<Batch>>,
     workers: Workers,
     send: Send_,
@@ -104,6 +109,7 @@ impl Driver {
         (segments, shards): (Arc<Segments>, Arc<Shards>),
         pace: Arc<Pace>,
         sealed_key: Blob,
+        records: Arc<Records>,
         (keeper, workers): (Sender<Batch>, Workers),
         roster: Arc<RwLock<Roster>>,
         send: Send_,
@@ -119,6 +125,7 @@ impl Driver {
             events: VecDeque::new(),
             tally: Tally::default(),
             clock: Clock::start(),
+            records,
             keeper: Some(keeper),
             workers,
             send,
@@ -183,6 +190,12 @@ impl Driver {
         for shard in held.difference(&there) {
             self.input(Input::Damaged(Thing::Shard(*shard)));
         }
+        // The key came with segments that were back before this start.
+        let sealed: Option<Vec<u8>> =
+            self.peer.segments().find(|view| view.live).and_then(|view| view.deed.map(|deed| deed.key.clone()));
+        if let Some(sealed) = sealed {
+            self.came_back(&Blob::from(sealed));
+        }
         if let Some(found) = self.found.take() {
             self.attach(found);
         }
@@ -244,10 +257,21 @@ impl Driver {
                 self.up.remove(&node);
                 self.down.entry(node).or_insert_with(Instant::now);
             }
+            Event::Announced(said) => self.announced(&said),
             Event::Note(text) => self.note(text),
             Event::Halt(why) => self.halt(why),
             Event::Ask(ask) => ask(self),
             Event::Stop => unreachable!("the loop ends with it"),
+        }
+    }
+
+    /// Keeps how a member is reached; of strangers nothing is kept.
+    fn announced(&mut self, said: &Announcement) {
+        if self.peer.members().get(said.node).is_none() || said.node == self.peer.node() {
+            return;
+        }
+        if let Err(error) = self.records.set_book(said.node, Some(&said.to_bytes())) {
+            self.halt(error.to_string());
         }
     }
 

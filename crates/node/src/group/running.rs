@@ -3,7 +3,7 @@
 use super::carrier::Carrier;
 use super::clock::{Clock, stamp};
 use super::driver::{Driver, Event, KeyFound};
-use super::founding::{self, Gift, IDENTITY_FILE};
+use super::founding::{self, Gift, IDENTITY_FILE, KEY_FILE};
 use super::pace::Pace;
 use super::records::{Records, RecordsError};
 use super::report::{Sources, report};
@@ -18,12 +18,13 @@ use crate::settings::GroupSettings;
 use okapi_base::{MemberId, NodeId};
 use okapi_peers::{Blob, Identity, Input, Order, Peer, Phase};
 use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
-use okapi_store::log::Log;
+use okapi_store::log::{Log, RealDisk, RestoreError};
 use okapi_wire::Status;
 use okapi_wire::message::GroupStatus;
 use okapi_wire::peer::ticket::{ADDRESSES_MAX, Ticket, is_address};
 use parking_lot::{Mutex, RwLock};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,6 +36,8 @@ const SHARDS_FOLDER: &str = "shards";
 const RECORDS_FILE: &str = "group.redb";
 /// The directory of the log.
 const LOG_FOLDER: &str = "log";
+/// How often is told how far a restore is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long the driver may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest life of a ticket.
@@ -96,9 +99,27 @@ pub enum GroupError {
         /// Its own words.
         source: io::Error,
     },
+    /// The restore was interrupted.
+    #[error("the restore was interrupted; run `okapi restore` to go on with it")]
+    Interrupted,
+    /// The directory is in no group.
+    #[error("this data directory is in no group: `okapi init` or `okapi restore` makes it ready for one")]
+    NotFounded,
+    /// Nothing is to be restored.
+    #[error("nothing of this node is to be restored; `okapi up` starts it")]
+    NothingToRestore,
+    /// What came back is no store.
+    #[error("what came back cannot be opened: {0}")]
+    Restore(#[from] RestoreError),
     /// A restore waits to be gone on with.
     #[error("the data of this node is still coming back; run `okapi restore` to go on with it")]
     Restoring,
+}
+
+impl GroupError {
+    pub(crate) fn reading_restore(source: io::Error) -> Self {
+        Self::System { what: "the file that says what is to be restored", source }
+    }
 }
 
 /// What carriers call when something happens, and what they may ask.
@@ -113,6 +134,64 @@ pub(crate) struct Return {
     pub(crate) key: RecipientKey,
     pub(crate) found: KeyFound,
     pub(crate) restored: Box<dyn FnOnce() + Send>,
+}
+
+/// A part in a group whose node's data comes back.
+pub(crate) struct Returning {
+    group: Arc<Group>,
+    keys: Receiver<NodeKey>,
+    done: Receiver<()>,
+}
+
+impl Returning {
+    pub(crate) fn begin(
+        seat: &Seat,
+        via: &RestoreVia,
+        key: RecipientKey,
+        carrier: impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String>,
+    ) -> Result<Self, GroupError> {
+        let ((found, keys), (restored, done)) = (channel(), channel());
+        let back = Return {
+            key,
+            found: Box::new(move |key| drop(found.send(key))),
+            restored: Box::new(move || drop(restored.send(()))),
+        };
+        Ok(Self { group: Group::start_restore(seat, via, back, carrier)?, keys, done })
+    }
+
+    /// Waits until everything is back and the log can be opened.
+    pub(crate) fn wait(
+        self,
+        progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>,
+    ) -> Result<Arc<Group>, GroupError> {
+        let waited = self.watch(progress);
+        if waited.is_err() {
+            self.group.stop();
+        }
+        waited.map(|()| self.group)
+    }
+
+    fn watch(&self, progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>) -> Result<(), GroupError> {
+        let path = self.group.data.join(KEY_FILE);
+        let mut key = if path.exists() { Some(NodeKey::load(&path)?) } else { None };
+        loop {
+            let done = self.done.recv_timeout(PROGRESS_EVERY).is_ok();
+            if key.is_none()
+                && let Ok(found) = self.keys.try_recv()
+            {
+                found.keep(&path)?;
+                key = Some(found);
+            }
+            if progress(&self.group.status()).is_break() {
+                return Err(GroupError::Interrupted);
+            }
+            if let Some(key) = key.as_ref().filter(|_| done) {
+                let system = |source| GroupError::System { what: "opening the directory of the log", source };
+                let disk = RealDisk::new(&self.group.data.join(LOG_FOLDER)).map_err(system)?;
+                return Ok(Log::finish_restore(&disk, key)?);
+            }
+        }
+    }
 }
 
 impl Seat {
@@ -211,15 +290,15 @@ impl Group {
         let hook = Hook { events: events.clone(), roster: Arc::clone(&roster), records: Arc::clone(&records) };
         let carrier = carrier(hook).map_err(GroupError::Links)?;
         let pace = Arc::new(Pace::new());
-        let (keeper, keeping) =
-            super::keeper::start(records, events.clone()).map_err(system("starting a thread of the group"))?;
+        let (keeper, keeping) = super::keeper::start(Arc::clone(&records), events.clone())
+            .map_err(system("starting a thread of the group"))?;
         let workers = Workers::start(&segments, &shards, &pace, &events);
         let workers = workers.map_err(system("starting a thread of the group"))?;
         let node = peer.node();
         let post = Arc::clone(&carrier);
         let send = Box::new(move |to, letter, payload| post.send(to, letter, payload));
         let places = (Arc::clone(&segments), Arc::clone(&shards));
-        let driver = Driver::new(peer, places, Arc::clone(&pace), sealed, (keeper, workers), roster, send);
+        let driver = Driver::new(peer, places, Arc::clone(&pace), sealed, records, (keeper, workers), roster, send);
         let group = Self {
             data: data.clone(),
             node,
@@ -262,6 +341,11 @@ impl Group {
         let thread = thread.map_err(|source| GroupError::System { what: "starting a thread of the group", source })?;
         self.threads.lock().push(thread);
         Ok(())
+    }
+
+    /// Under which addresses it is reached.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.carrier.addresses()
     }
 
     /// Ends the part: nothing more is sent, received or made durable for it.
