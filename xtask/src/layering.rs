@@ -42,6 +42,9 @@ const FENCED: &[(&str, &[&str])] = &[
     ("fjall", &["store", "bench"]),
     ("redb", &["node", "bench"]),
     ("heed", &["bench"]),
+    ("rustls", &["link", "bench"]),
+    ("tokio", &["link", "bench"]),
+    ("tokio-rustls", &["link", "bench"]),
     ("clap", &["okapi", "sim"]),
     ("rustyline", &["okapi"]),
 ];

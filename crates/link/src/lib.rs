@@ -7,6 +7,8 @@
 pub mod backoff;
 pub mod link;
 pub mod map;
+#[cfg(feature = "member")]
+pub mod member;
 pub mod memory;
 mod socket;
 pub mod target;

@@ -1,5 +1,6 @@
 //! The trait every link fulfils.
 
+use okapi_base::NodeId;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -93,6 +94,8 @@ pub enum Kind {
     Unix,
     /// TCP.
     Tcp,
+    /// TLS between two nodes of a group.
+    Tls,
 }
 
 /// Who is at the other end of a link, as far as the link itself proves it.
@@ -104,4 +107,6 @@ pub enum Peer {
     User(u32),
     /// Anyone who can reach the address.
     Unknown,
+    /// The node whose key this is.
+    Member(NodeId),
 }

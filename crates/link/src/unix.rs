@@ -85,6 +85,12 @@ impl UnixLink {
         Ok((Self::new(one, "unix pair".to_owned())?, Self::new(other, "unix pair".to_owned())?))
     }
 
+    /// The same link with other facts: those of a carrier for which this end stands.
+    #[cfg(feature = "member")]
+    pub(crate) fn with_facts(self, facts: Facts) -> Self {
+        Self { facts, ..self }
+    }
+
     fn from_fd(fd: OwnedFd, name: String) -> io::Result<Self> {
         let user = sockopt::socket_peercred(&fd)?.uid.as_raw();
         // The kernel cuts what is more than it allows; a smaller buffer is slower, not wrong.

@@ -71,7 +71,7 @@ impl Visitor {
         let proven = match facts.peer {
             Peer::Same => true,
             Peer::User(user) => user == 0 || user == rustix::process::geteuid().as_raw(),
-            Peer::Unknown => false,
+            Peer::Unknown | Peer::Member(_) => false,
         };
         Self {
             host,

@@ -3,9 +3,11 @@
 //! Everything here is bytes only. What a signature covers is given as bytes (`signed_bytes`, [`shard::Signed`]); under
 //! which context they are hashed, and who checks what, is told where the record is used.
 
+pub mod announce;
 pub mod contract;
 pub mod entry;
 pub mod letter;
+pub mod link;
 pub mod member;
 pub mod shard;
 pub mod ticket;
