@@ -15,7 +15,7 @@ use okapi_base::{NodeId, SegmentName};
 use okapi_peers::{Blob, Event as Told, Input, Output, Peer, Phase, ShardId, Thing};
 use okapi_seal::{NodeKey, RecipientKey};
 use okapi_wire::peer::announce::Announcement;
-use okapi_wire::{Message as _, Status};
+use okapi_wire::{BodyWriter, Message as _, Status};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub(crate) enum Event {
 }
 
 /// Where letters go.
-pub(crate) type Send_ = Box<dyn Fn(NodeId, Vec<u8>, Blob) + Send>;
+pub(crate) type Post = Box<dyn Fn(NodeId, Vec<u8>, Blob) + Send>;
 
 /// A restore that waits for the node's key.
 pub(crate) type KeyFound = Box<dyn FnOnce(NodeKey) + Send>;
@@ -80,7 +80,7 @@ pub(crate) struct Driver {
     records: Arc<Records>,
     keeper: Option<Sender<Batch>>,
     workers: Workers,
-    send: Send_,
+    send: Post,
     waiters: Vec<Waiter>,
     /// The group of the ticket that was just made.
     pub(crate) invited: Option<okapi_base::GroupId>,
@@ -88,11 +88,25 @@ pub(crate) struct Driver {
     /// What is to be told of the log as soon as the thread runs.
     found: Option<Found>,
     down: BTreeMap<NodeId, Instant>,
-    up: BTreeSet<NodeId>,
     /// How the node's key is opened, while it is not known.
     key: Option<(RecipientKey, KeyFound)>,
     /// Called once everything has come back.
     restored: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) peer: Peer,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) shards: Arc<Shards>,
+    pub(crate) pace: Arc<Pace>,
+    /// The node's key, sealed to its member.
+    pub(crate) sealed_key: Blob,
+    pub(crate) records: Arc<Records>,
+    pub(crate) keeper: Sender<Batch>,
+    pub(crate) workers: Workers,
+    pub(crate) roster: Arc<RwLock<Roster>>,
+    pub(crate) send: Post,
 }
 
 /// What was done since the start.
@@ -104,16 +118,8 @@ pub(crate) struct Tally {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        peer: Peer,
-        (segments, shards): (Arc<Segments>, Arc<Shards>),
-        pace: Arc<Pace>,
-        sealed_key: Blob,
-        records: Arc<Records>,
-        (keeper, workers): (Sender<Batch>, Workers),
-        roster: Arc<RwLock<Roster>>,
-        send: Send_,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { peer, segments, shards, pace, sealed_key, records, keeper, workers, roster, send } = parts;
         Self {
             peer,
             segments,
@@ -134,7 +140,6 @@ impl Driver {
             roster,
             found: None,
             down: BTreeMap::new(),
-            up: BTreeSet::new(),
             key: None,
             restored: None,
         }
@@ -249,12 +254,8 @@ impl Driver {
                 self.input(Input::Closed { segment, bytes, key: Arc::clone(&self.sealed_key) });
             }
             Event::Moved => self.moved(),
-            Event::Linked(node, true) => {
-                self.up.insert(node);
-                self.down.remove(&node);
-            }
+            Event::Linked(node, true) => drop(self.down.remove(&node)),
             Event::Linked(node, false) => {
-                self.up.remove(&node);
                 self.down.entry(node).or_insert_with(Instant::now);
             }
             Event::Announced(said) => self.announced(&said),
@@ -270,7 +271,9 @@ impl Driver {
         if self.peer.members().get(said.node).is_none() || said.node == self.peer.node() {
             return;
         }
-        if let Err(error) = self.records.set_book(said.node, Some(&said.to_bytes())) {
+        let mut bytes = Vec::new();
+        said.encode(&mut BodyWriter::new(&mut bytes));
+        if let Err(error) = self.records.set_book(said.node, Some(&bytes)) {
             self.halt(error.to_string());
         }
     }

@@ -129,7 +129,9 @@ impl member::Host for Ears {
             }
             member::Event::ClockOff { node, milliseconds } => Event::Note(clock_off(node, milliseconds)),
             member::Event::Grid { from, link } => {
-                if let Some(streams) = &*self.streams.lock() {
+                if let Some(streams) = &*self.streams.lock()
+                    && member::Host::standing(self, &from) == Standing::Member
+                {
                     streams(from, Box::new(link));
                 }
                 return;

@@ -64,7 +64,8 @@ impl Pace {
     /// Ends all waiting, for good.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Relaxed);
-        let _ = self.paused.lock();
+        // Under the lock, so that nobody decides to wait just before this and misses it.
+        drop(self.paused.lock());
         self.changed.notify_all();
     }
 

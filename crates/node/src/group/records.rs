@@ -32,13 +32,13 @@ pub(crate) struct Records {
 pub struct RecordsError {
     path: PathBuf,
     what: &'static str,
-    source: redb::Error,
+    source: Box<redb::Error>,
 }
 
 impl Records {
     /// Opens the database, making it if it is not there.
     pub(crate) fn open(path: &Path) -> Result<Self, RecordsError> {
-        let failed = |source| RecordsError { path: path.to_owned(), what: "opened", source };
+        let failed = |source| RecordsError { path: path.to_owned(), what: "opened", source: Box::new(source) };
         let made = Database::builder().set_cache_size(CACHE_BYTES).create(path);
         let database = made.map_err(|error| failed(error.into()))?;
         let records = Self { database, path: path.to_owned() };
@@ -156,7 +156,7 @@ impl Records {
     }
 
     fn failed(&self, what: &'static str, source: redb::Error) -> RecordsError {
-        RecordsError { path: self.path.clone(), what, source }
+        RecordsError { path: self.path.clone(), what, source: Box::new(source) }
     }
 }
 

@@ -143,10 +143,10 @@ fn members(peer: &Peer, links: &BTreeMap<NodeId, LinkFacts>, own_name: &str) -> 
         let binding = &record.binding;
         let node = binding.node;
         let link = links.get(&node).cloned().unwrap_or_default();
-        let sums = peer.books().pair(&node).map(|pair| pair.sums()).unwrap_or_default();
+        let sums = peer.books().pair(&node).map(okapi_peers::books::Pair::sums).unwrap_or_default();
         let is_this = node == peer.node();
         let heard = peer.histories().of(&node).map(|spells| now.saturating_sub(spells.last_heard()));
-        let upload = peer.speeds().of(&node).and_then(|speed| speed.throughput());
+        let upload = peer.speeds().of(&node).and_then(okapi_peers::measure::Speed::throughput);
         all.push(GroupMember {
             member: binding.member,
             node,

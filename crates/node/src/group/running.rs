@@ -2,7 +2,7 @@
 
 use super::carrier::Carrier;
 use super::clock::{Clock, stamp};
-use super::driver::{Driver, Event, KeyFound};
+use super::driver::{Driver, Event, KeyFound, Parts};
 use super::founding::{self, Gift, IDENTITY_FILE, KEY_FILE};
 use super::pace::Pace;
 use super::records::{Records, RecordsError};
@@ -41,7 +41,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long the driver may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest life of a ticket.
-pub const TICKET_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+const TICKET_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Who the node of a data directory is, and what it gives.
 #[derive(Debug)]
@@ -154,7 +154,9 @@ impl Returning {
         let back = Return {
             key,
             found: Box::new(move |key| drop(found.send(key))),
-            restored: Box::new(move || drop(restored.send(()))),
+            restored: Box::new(move || {
+                let _ = restored.send(());
+            }),
         };
         Ok(Self { group: Group::start_restore(seat, via, back, carrier)?, keys, done })
     }
@@ -297,8 +299,18 @@ impl Group {
         let node = peer.node();
         let post = Arc::clone(&carrier);
         let send = Box::new(move |to, letter, payload| post.send(to, letter, payload));
-        let places = (Arc::clone(&segments), Arc::clone(&shards));
-        let driver = Driver::new(peer, places, Arc::clone(&pace), sealed, records, (keeper, workers), roster, send);
+        let driver = Driver::new(Parts {
+            peer,
+            segments: Arc::clone(&segments),
+            shards: Arc::clone(&shards),
+            pace: Arc::clone(&pace),
+            sealed_key: sealed,
+            records,
+            keeper,
+            workers,
+            roster,
+            send,
+        });
         let group = Self {
             data: data.clone(),
             node,

@@ -2,6 +2,7 @@
 
 use super::carrier::{Carrier, LinkFacts};
 use super::driver::Event;
+use super::links::Links;
 use super::running::{Group, Hook, Return, Seat};
 use super::{Founding, GroupDoor, RestoreVia, begin_restore, found};
 use crate::host::HostSettings;
@@ -64,6 +65,8 @@ impl Carrier for End {
 
 /// A machine with a disk of its own.
 struct House {
+    /// Whether it has real links.
+    links: bool,
     folder: tempfile::TempDir,
     secret: MemberSecret,
     hub: Arc<Hub>,
@@ -72,10 +75,10 @@ struct House {
 }
 
 impl House {
-    fn new(hub: &Arc<Hub>, name: &str) -> Self {
+    fn new(hub: &Arc<Hub>, name: &str, links: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = MemberSecret::random();
-        let mut house = Self { folder, secret, hub: Arc::clone(hub), group: None, log: None };
+        let mut house = Self { links, folder, secret, hub: Arc::clone(hub), group: None, log: None };
         found(&house.data(), &house.secret, &founding(name)).unwrap();
         house.start();
         house
@@ -91,7 +94,11 @@ impl House {
 
     fn carrier(&self) -> impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String> + use<> {
         let (hub, node) = (Arc::clone(&self.hub), self.secret.node_id(0));
+        let seat = self.links.then(|| self.seat());
         move |hook: Hook| {
+            if let Some(seat) = seat {
+                return Links::start_dyn(&seat, hook, &Arc::default());
+            }
             hub.there.lock().insert(node, hook.events);
             Ok(Arc::new(End { hub, node }) as Arc<dyn Carrier>)
         }
@@ -167,8 +174,12 @@ fn founding(name: &str) -> Founding {
 
 /// A group of so many houses.
 fn group(count: usize) -> Vec<House> {
+    group_with(count, false)
+}
+
+fn group_with(count: usize, links: bool) -> Vec<House> {
     let hub = Arc::new(Hub::default());
-    let houses: Vec<House> = (0..count).map(|number| House::new(&hub, &format!("house {number}"))).collect();
+    let houses: Vec<House> = (0..count).map(|number| House::new(&hub, &format!("house {number}"), links)).collect();
     for house in &houses[1..] {
         let (ticket, _) = houses[0].door().invite(Duration::from_secs(60)).unwrap();
         house.door().join(&ticket).unwrap();
@@ -201,7 +212,8 @@ fn what_one_puts_lies_with_the_others_and_comes_back_from_the_phrase() {
     let lost = houses.remove(0);
     drop(lost);
     let folder = tempfile::tempdir().unwrap();
-    let mut back = House { folder, secret: MemberSecret::from_phrase(&phrase), hub, group: None, log: None };
+    let mut back =
+        House { links: false, folder, secret: MemberSecret::from_phrase(&phrase), hub, group: None, log: None };
     let via = RestoreVia::Address("127.0.0.1:1".to_owned());
     begin_restore(&back.data(), &back.secret, &founding("phoenix"), &via).unwrap();
     let (keys, key) = channel::<NodeKey>();
@@ -225,6 +237,22 @@ fn what_one_puts_lies_with_the_others_and_comes_back_from_the_phrase() {
     }
     back.put(777, b"and on it goes");
     back.make_safe();
+}
+
+#[test]
+fn the_same_goes_over_real_links() {
+    let houses = group_with(3, true);
+    for index in 0..300 {
+        houses[0].put(index, &content(index));
+    }
+    houses[0].make_safe();
+    for house in &houses[1..] {
+        let status = house.until("it holds a copy", |status| status.halves.server_used > 16 << 20);
+        let first = status.members.iter().find(|member| member.node == houses[0].secret.node_id(0)).unwrap();
+        assert_eq!(first.name, "house 0");
+        assert!(first.link.contains("127.0.0.1:") && first.held_for_it == status.halves.server_used, "{first:#?}");
+        assert!(status.work.received_bytes > 16 << 20, "{status:#?}");
+    }
 }
 
 #[test]
