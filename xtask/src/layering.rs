@@ -43,6 +43,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("redb", &["bench"]),
     ("heed", &["bench"]),
     ("clap", &["okapi", "sim"]),
+    ("ratatui", &["okapi"]),
     ("rustyline", &["okapi"]),
 ];
 
