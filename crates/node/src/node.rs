@@ -2,6 +2,7 @@
 
 use crate::budget::Budget;
 use crate::disk_workers::DiskWorkers;
+use crate::group::GroupDoor;
 use crate::host::{Host, OpenError, Opened};
 use crate::listen::Listener;
 use crate::lock::{DataLock, LockError};
@@ -12,6 +13,7 @@ use crate::settings::{BUDGET_MIN, DISK_THREADS, NodeSettings};
 use crate::shared::{Seats, Shared};
 use okapi_link::{Link, Target, TcpBindError, TcpListen, UnixBindError, UnixListen, is_loopback_only, memory};
 use okapi_store::WriteError;
+use okapi_wire::message::GroupStatus;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -133,6 +135,20 @@ impl Node {
     #[must_use]
     pub fn status(&self) -> Vec<(String, String)> {
         self.serving.as_ref().map_or_else(Vec::new, |serving| serving.shared.host.status())
+    }
+
+    /// How it stands in its group; nothing if it has no identity.
+    #[must_use]
+    pub fn group_status(&self) -> Option<GroupStatus> {
+        let door = self.serving.as_ref()?.shared.host.group()?;
+        Some(door.status())
+    }
+
+    /// Sets who answers for the group, in place of the node's own driver if it has one.
+    pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
+        if let Some(serving) = &self.serving {
+            serving.shared.host.set_group(group);
+        }
     }
 
     /// A connection from within the process, without any socket.
