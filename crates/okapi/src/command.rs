@@ -19,6 +19,7 @@ pub(crate) mod map;
 mod members;
 pub(crate) mod put;
 mod replicate;
+mod restore;
 mod shell;
 mod slice;
 mod stat;
@@ -39,6 +40,7 @@ shells a word that begins with # needs quotes, '#5'; --index 5 needs none.";
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Init(init::Args),
+    Restore(restore::Args),
     Up(up::Args),
     Config(up::Config),
     Key(key::Args),
@@ -78,7 +80,7 @@ pub(crate) enum Data {
 /// The commands in groups, as the help shows them; every command is in one.
 pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
-    ("Group", &["init", "invite", "join", "members", "give", "leave"]),
+    ("Group", &["init", "invite", "join", "members", "give", "leave", "restore"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "replicate"]),
     ("Keys", &["key"]),
@@ -92,6 +94,7 @@ impl Command {
         let done = match self {
             Self::Shell(args) => return args.run(session),
             Self::Init(args) => args.run(&mut session),
+            Self::Restore(args) => args.run(&mut session),
             Self::Up(args) => args.run(&mut session, matches),
             Self::Config(args) => args.run(&mut session, matches),
             Self::Key(args) => args.run(&mut session),

@@ -44,9 +44,9 @@ pub(crate) struct Args {
 
 /// The member whose node it is to be.
 pub(super) struct Owner {
-    pub(super) secret: MemberSecret,
+    secret: MemberSecret,
     /// Its key's file.
-    pub(super) path: PathBuf,
+    path: PathBuf,
     protected: bool,
     /// Whether the file was made just now.
     made: bool,
@@ -66,24 +66,24 @@ impl Args {
             )));
         }
         let founding = self.wishes.settle(&data)?;
-        let owner = if known { self.known(session, path)? } else { self.new(session)? };
+        let owner = if known {
+            Owner::known(session, &self.home, &self.protection)?
+        } else {
+            Owner::keep(session, self.home.place(session)?, MemberSecret::random(), &self.protection)?
+        };
         let founded = owner.found(&data, &founding)?;
         tell(session, &owner, &founding, founded)
-    }
-
-    fn known(&self, session: &Session, path: PathBuf) -> Result<Owner, Failure> {
-        let key = self.home.key(session)?;
-        let secret = unlock(&key, &self.protection.passphrase)?;
-        Ok(Owner { secret, path, protected: key.is_protected(), made: false })
-    }
-
-    fn new(&self, session: &Session) -> Result<Owner, Failure> {
-        let path = self.home.place(session)?;
-        Owner::keep(session, path, MemberSecret::random(), &self.protection)
     }
 }
 
 impl Owner {
+    /// A member whose key is there already.
+    pub(super) fn known(session: &Session, home: &Home, protection: &Protection) -> Result<Self, Failure> {
+        let key = home.key(session)?;
+        let secret = unlock(&key, &protection.passphrase)?;
+        Ok(Self { secret, path: home.path(session)?, protected: key.is_protected(), made: false })
+    }
+
     /// A member whose key is written to its file just now.
     pub(super) fn keep(
         session: &Session,
