@@ -31,8 +31,8 @@ use okapi_base::NodeId;
 use okapi_wire::Status;
 use okapi_wire::message::GroupStatus;
 pub use okapi_wire::message::group::NODE_NAME_MAX;
-pub use okapi_wire::peer::ticket::{Ticket, is_address};
 use okapi_wire::peer::ticket::{PREFIX, TicketError};
+pub use okapi_wire::peer::ticket::{Ticket, is_address};
 use std::path::Path;
 use std::time::Duration;
 

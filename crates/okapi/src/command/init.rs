@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::settings::Effective;
 use crate::standing::short;
 use crate::view::{Tone, View, shown};
-use okapi_node::group::{Founded, Founding, found};
+use okapi_node::group::{FoundError, Founded, Founding, RestoreVia, begin_restore, found};
 use okapi_seal::{MemberSecret, RecoveryPhrase};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub(crate) struct Args {
 
 /// The member whose node it is to be.
 pub(super) struct Owner {
-    secret: MemberSecret,
+    pub(super) secret: MemberSecret,
     /// Its key's file.
     path: PathBuf,
     protected: bool,
@@ -88,7 +88,7 @@ impl Owner {
     pub(super) fn keep(
         session: &Session,
         path: PathBuf,
-        secret: MemberSecret,
+        pub(super) secret: MemberSecret,
         protection: &Protection,
     ) -> Result<Self, Failure> {
         let protected = keep(session, &path, &secret, protection)?;
@@ -97,7 +97,16 @@ impl Owner {
 
     /// Gives the node its identity. A key that was made for it goes again if that fails: nobody has seen its words.
     pub(super) fn found(&self, data: &Path, founding: &Founding) -> Result<Founded, Failure> {
-        found(data, &self.secret, founding).map_err(|error| {
+        self.or_forget(found(data, &self.secret, founding))
+    }
+
+    /// Gives the node its identity again, with all its data to come back.
+    pub(super) fn begin_restore(&self, data: &Path, founding: &Founding, via: &RestoreVia) -> Result<Founded, Failure> {
+        self.or_forget(begin_restore(data, &self.secret, founding, via))
+    }
+
+    fn or_forget(&self, done: Result<Founded, FoundError>) -> Result<Founded, Failure> {
+        done.map_err(|error| {
             let failure = Failure::from(error);
             match self.made.then(|| std::fs::remove_file(&self.path)) {
                 Some(Err(error)) => {

@@ -10,12 +10,13 @@ use crate::session::Session;
 use crate::settings::Effective;
 use crate::size::{Count, Size, counted, lasted};
 use crate::standing;
-use crate::view::shown;
+use crate::view::{Progress, shown};
 use okapi_client::group::{GroupRestore, GroupState, GroupStatus};
-use okapi_node::group::{RestoreVia, Ticket, begin_restore, is_address};
+use okapi_node::group::{RestoreVia, Ticket, change_restore, is_address, pending_restore};
 use okapi_seal::{MemberSecret, RecoveryPhrase};
 use serde_json::json;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,10 @@ const RATE_OVER: Duration = Duration::from_secs(5);
 /// Get everything back on a new machine
 ///
 /// From the 24 words of your recovery phrase and any node of the group that can be reached. Makes the identity of the
-/// lost node anew, runs the node here as `okapi up` does, and shows how far it is: what is not back yet can be read all
-/// the while, and is then fetched first. When all is back the node goes on serving.
+/// lost node anew, fetches all its data, and shows how far that is. When all is back the node serves, as after `okapi
+/// up`.
 ///
-/// The lost node must not run any more. Ended early, `okapi up` goes on with it.
+/// The lost node must not run any more. Ended early, `okapi restore` without VIA goes on with it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -41,7 +42,9 @@ Examples:
   okapi restore 10.0.0.7:7072 --phrase-file words.txt --give 200G --listen none --no-passphrase")]
 pub(crate) struct Args {
     /// A node of the group: its address HOST:PORT, or a ticket that it made
-    #[arg(value_name = "VIA", required = true, num_args = 1..)]
+    ///
+    /// A restore that was interrupted goes on without it.
+    #[arg(value_name = "VIA", num_args = 0..)]
     via: Vec<String>,
 
     /// A file with the 24 words; `-`: standard input [otherwise: asked for]
@@ -65,28 +68,40 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
         // All that can be wrong with what was said, before anybody types 24 words.
-        let via = parse_via(&self.via.join(" "))?;
         let settings = Effective::for_clients(&session.global)?;
         let data = std::path::absolute(&settings.data).map_err(|error| Failure::io(settings.data.display(), &error))?;
-        Wishes::check_new(&data)?;
-        self.found(session, &data, &via)?;
-        let mut running = Running::start(&settings)?;
-        up::tell(session, &settings, &running.node)?;
-        let done = follow(session, &mut running);
-        match done {
-            Ok(true) if !self.exit => running.wait(),
-            Ok(_) => {}
-            Err(failure) => {
-                // Why it failed is what counts.
-                let _ = running.stop(session);
-                return Err(failure);
+        let via = if self.via.is_empty() { None } else { Some(parse_via(&self.via.join(" "))?) };
+        let pending = pending_restore(&data).map_err(|error| Failure::io(data.display(), &error))?;
+        let secret = if pending.is_some() {
+            if let Some(via) = &via {
+                change_restore(&data, via)?;
             }
+            Owner::known(session, &self.home, &self.protection)?.secret
+        } else {
+            let none = || Failure::usage("whom to ask? name a node of the group, HOST:PORT, or give a ticket of one");
+            Wishes::check_new(&data)?;
+            self.found(session, &data, &via.ok_or_else(none)?)?
+        };
+        let mut follow = Follow::begin(session);
+        let started = Instant::now();
+        let running = Running::restore(&settings, secret.recipient_key(), &mut |status, told_to_end| {
+            follow.look(session, status, told_to_end)
+        });
+        let (failed, restored) = follow.end();
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        let mut running = running?;
+        report(session, &restored, started.elapsed())?;
+        up::tell(session, &settings, &running.node)?;
+        if !self.exit {
+            running.wait();
         }
         running.stop(session)
     }
 
     /// Gives the node its identity again, and has it ask for everything once it runs.
-    fn found(&self, session: &Session, data: &Path, via: &RestoreVia) -> Result<(), Failure> {
+    fn found(&self, session: &Session, data: &Path, via: &RestoreVia) -> Result<MemberSecret, Failure> {
         // Whoever has brought the key back already need not type its words.
         let known = self.home.path(session)?.symlink_metadata().is_ok();
         let secret = if known { None } else { Some(self.secret()?) };
@@ -95,12 +110,8 @@ impl Args {
             None => Owner::known(session, &self.home, &self.protection)?,
             Some(secret) => Owner::keep(session, self.home.place(session)?, secret, &self.protection)?,
         };
-        owner.found(data, &founding)?;
-        begin_restore(data, via).map_err(|error| {
-            let failure = Failure::from(error);
-            let left = format!("the node has its identity, but nothing to restore from: {}", failure.message);
-            Failure { message: format!("{left}; empty {} and begin again", data.display()), ..failure }
-        })
+        owner.begin_restore(data, &founding, via)?;
+        Ok(owner.secret)
     }
 
     fn secret(&self) -> Result<MemberSecret, Failure> {
@@ -130,38 +141,54 @@ fn parse_via(text: &str) -> Result<RestoreVia, Failure> {
     )))
 }
 
-/// Shows how far it is until all is back; false if it was told to end before.
-fn follow(session: &mut Session, running: &mut Running) -> Result<bool, Failure> {
-    let (started, mut pace) = (Instant::now(), Pace::default());
-    let mut told: Option<Instant> = None;
-    let ticker = session.view.ticker();
-    loop {
-        let status = running.node.group_status().ok_or_else(|| Failure::new("the node has lost its identity"))?;
+/// Shows how far it is.
+struct Follow {
+    pace: Pace,
+    told: Option<Instant>,
+    ticker: Option<Progress>,
+    last: GroupRestore,
+    failed: Option<Failure>,
+}
+
+impl Follow {
+    fn begin(session: &Session) -> Self {
+        let ticker = Some(session.view.ticker());
+        Self { pace: Pace::default(), told: None, ticker, last: GroupRestore::default(), failed: None }
+    }
+
+    /// Shows what the node says of itself; breaks if it is to end.
+    fn look(&mut self, session: &mut Session, status: &GroupStatus, told_to_end: bool) -> ControlFlow<()> {
         let now = Instant::now();
-        let rate = pace.at(now, status.restore.restored_bytes);
-        match status.state {
-            GroupState::Restoring => ticker.say(progress_words(&status, rate)),
-            GroupState::Halted | GroupState::Parted => {
-                let why = format!("nothing more comes back: {}", standing::state(&status));
-                let note = if status.note.is_empty() { String::new() } else { format!("; {}", shown(&status.note)) };
-                return Err(Failure::of("not-restored", why + &note));
+        self.last = status.restore;
+        let rate = self.pace.at(now, status.restore.restored_bytes);
+        if matches!(status.state, GroupState::Halted | GroupState::Parted) {
+            let why = format!("nothing more comes back: {}", standing::state(status));
+            let note = if status.note.is_empty() { String::new() } else { format!("; {}", shown(&status.note)) };
+            self.failed = Some(Failure::of("not-restored", why + &note));
+            return ControlFlow::Break(());
+        }
+        if let Some(ticker) = &self.ticker {
+            ticker.say(progress_words(status, rate));
+        }
+        if session.view.json && self.told.is_none_or(|told| now - told >= TELL_EVERY) {
+            self.told = Some(now);
+            let said = session.view.json(&json!({"restoring": restore_json(&status.restore, rate)}));
+            if let Err(failure) = said.and_then(|()| session.view.flush()) {
+                self.failed = Some(failure);
+                return ControlFlow::Break(());
             }
-            _ => {
-                drop(ticker);
-                report(session, &status.restore, started.elapsed())?;
-                return Ok(true);
-            }
         }
-        if session.view.json && told.is_none_or(|told| now - told >= TELL_EVERY) {
-            told = Some(now);
-            session.view.json(&json!({"restoring": restore_json(&status.restore, rate)}))?;
+        if told_to_end {
+            let text = "not all is back yet: `okapi restore` goes on with it";
+            self.failed = Some(Failure::of("interrupted", text));
+            return ControlFlow::Break(());
         }
-        if running.is_told_to_end() {
-            drop(ticker);
-            session.view.aside("not all is back yet: `okapi up` goes on with it");
-            return Ok(false);
-        }
-        std::thread::sleep(LOOK_EVERY);
+        ControlFlow::Continue(())
+    }
+
+    fn end(mut self) -> (Option<Failure>, GroupRestore) {
+        drop(self.ticker.take());
+        (self.failed, self.last)
     }
 }
 

@@ -9,9 +9,11 @@ use crate::view::{Tone, hex, shown};
 use clap::ArgMatches;
 use okapi_client::group::{GroupStatus, MemberPresence};
 use okapi_node::{EngineKind, GroupSettings, HostSettings, LockError, Node, NodeSettings, StartError};
+use okapi_seal::RecipientKey;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::ops::ControlFlow;
 
 /// Run a node on this machine
 ///
@@ -64,16 +66,28 @@ impl Running {
     /// [`Failure`] if it does not start.
     pub(crate) fn start(settings: &Effective) -> Result<Self, Failure> {
         // Before anything else, so that no signal is lost while the stores open.
-        let signals =
-            Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))?;
+        let signals = watched()?;
         allow_many_files();
         let node = Node::start(node_settings(settings)?).map_err(|error| start_failure(&error))?;
         Ok(Self { node, signals })
     }
 
-    /// Whether it was told to end since this was asked last.
-    pub(crate) fn is_told_to_end(&mut self) -> bool {
-        self.signals.pending().next().is_some()
+    /// Gets the node's data back and starts it. `look` is shown how far that is, and whether it was told to end.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not start, or `look` breaks.
+    pub(crate) fn restore(
+        settings: &Effective,
+        key: RecipientKey,
+        look: &mut dyn FnMut(&GroupStatus, bool) -> ControlFlow<()>,
+    ) -> Result<Self, Failure> {
+        let mut signals = watched()?;
+        allow_many_files();
+        let node = Node::restore(node_settings(settings)?, key, &mut |status| {
+            let told_to_end = signals.pending().next().is_some();
+            look(status, told_to_end)
+        });
+        Ok(Self { node: node.map_err(|error| start_failure(&error))?, signals })
     }
 
     /// Waits until it is told to end.
@@ -95,6 +109,10 @@ impl Running {
         });
         node.stop().map_err(|error| Failure::new(error.to_string()))
     }
+}
+
+fn watched() -> Result<Signals, Failure> {
+    Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))
 }
 
 /// Lets this process have as many open files as it may: a connection is one, and so is each shared segment of memory.
