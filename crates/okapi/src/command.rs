@@ -14,6 +14,7 @@ mod invite;
 mod join;
 mod key;
 mod leave;
+pub(crate) mod lost;
 pub(crate) mod ls;
 pub(crate) mod map;
 mod members;
@@ -69,6 +70,7 @@ pub(crate) enum Data {
     Join(join::Args),
     Members(members::Args),
     Leave(leave::Args),
+    Lost(lost::Args),
     Give(give::Args),
     Status(status::Args),
     Ping(status::Ping),
@@ -80,7 +82,7 @@ pub(crate) enum Data {
 /// The commands in groups, as the help shows them; every command is in one.
 pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
-    ("Group", &["init", "invite", "join", "members", "give", "leave", "restore"]),
+    ("Group", &["init", "invite", "join", "members", "give", "leave", "restore", "lost"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "replicate"]),
     ("Keys", &["key"]),
@@ -129,6 +131,7 @@ impl Data {
             Self::Join(args) => args.run(session),
             Self::Members(args) => args.run(session),
             Self::Leave(args) => args.run(session),
+            Self::Lost(args) => args.run(session),
             Self::Give(args) => args.run(session),
             Self::Status(args) => args.run(session),
             Self::Ping(args) => args.run(session),

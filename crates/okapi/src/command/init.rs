@@ -88,7 +88,7 @@ impl Owner {
     pub(super) fn keep(
         session: &Session,
         path: PathBuf,
-        pub(super) secret: MemberSecret,
+        secret: MemberSecret,
         protection: &Protection,
     ) -> Result<Self, Failure> {
         let protected = keep(session, &path, &secret, protection)?;
