@@ -4,6 +4,7 @@ mod about;
 mod cp;
 mod defrag;
 mod del;
+mod demo;
 mod founding;
 mod fsck;
 pub(crate) mod get;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Up(up::Args),
     Config(up::Config),
     Key(key::Args),
+    Demo(demo::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -82,7 +84,7 @@ pub(crate) enum Data {
 /// The commands in groups, as the help shows them; every command is in one.
 pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
-    ("Group", &["init", "invite", "join", "members", "give", "leave", "restore", "lost"]),
+    ("Group", &["init", "invite", "join", "members", "give", "leave", "restore", "lost", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "replicate"]),
     ("Keys", &["key"]),
@@ -100,6 +102,7 @@ impl Command {
             Self::Up(args) => args.run(&mut session, matches),
             Self::Config(args) => args.run(&mut session, matches),
             Self::Key(args) => args.run(&mut session),
+            Self::Demo(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),
