@@ -28,9 +28,12 @@ const EVENTS_KEPT: usize = 64;
 /// The longest sleep: the clock may have been set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// For how long a node must not be reached, with attempts to, before the peer is told.
-pub(crate) const UNREACHED_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const UNREACHED_AFTER: Duration = Duration::from_secs(3);
 /// How often links are looked at while one to a member is missing.
-const LINKS_EVERY: Duration = Duration::from_secs(2);
+const LINKS_EVERY: Duration = Duration::from_secs(1);
+
+/// How a line about repairs begins.
+const REPAIRED: &str = "repaired: ";
 
 /// What happens to the driver.
 pub(crate) enum Event {
@@ -90,6 +93,8 @@ pub(crate) struct Driver {
     /// Nodes without a link: since when it was seen that it cannot be made, and whether the peer was told.
     missing: BTreeMap<NodeId, (Instant, bool)>,
     links_next: Option<Instant>,
+    /// Shards that had been made anew before those that the last line is about.
+    repaired_before: u64,
     /// How the node's key is opened, while it is not known.
     key: Option<(RecipientKey, KeyFound)>,
     /// Called once everything has come back.
@@ -143,6 +148,7 @@ impl Driver {
             found: None,
             missing: BTreeMap::new(),
             links_next: None,
+            repaired_before: 0,
             key: None,
             restored: None,
         }
@@ -349,7 +355,7 @@ impl Driver {
             Told::Repaired { shards, sent, .. } => {
                 self.tally.repaired_shards += u64::from(shards);
                 self.tally.repaired_bytes += sent;
-                self.note(format!("repaired {shards} shards, {sent} bytes"));
+                self.note_repairs(u64::from(shards));
             }
             Told::Invited { group, .. } => self.invited = Some(group),
             Told::Joined => {
@@ -365,16 +371,43 @@ impl Driver {
             }
             Told::Restored { key, .. } => self.came_back(&key),
             Told::RestoreDone { restored, waiting } => {
-                let waiting = waiting.len();
-                self.note(format!("{restored} segments are back, {waiting} wait for more members"));
+                let note = match waiting.len() {
+                    0 => format!("all {restored} segments are back"),
+                    more => format!("{restored} segments are back, {more} wait for more members"),
+                };
+                self.note(note);
             }
             Told::Caught { node, shard } => {
-                self.note(format!("{} no longer holds a shard of {}", short(&node.0), short(&shard.segment.0)));
+                let node = self.called(node);
+                self.note(format!("{node} no longer holds a shard of segment {}", short(&shard.segment.0)));
             }
-            Told::Forked { log } => self.note(format!("two logs are signed by {}: its key was copied", short(&log.0))),
-            Told::Missing { node } => self.note(format!("{} counts as lost", short(&node.0))),
+            Told::Forked { log } => {
+                let log = self.called(log);
+                self.note(format!("two logs are signed by {log}: its key was copied"));
+            }
+            Told::Missing { node } => {
+                let node = self.called(node);
+                self.note(format!("{node} counts as lost"));
+            }
             Told::Parted => self.note("left the group".to_owned()),
         }
+    }
+
+    /// What people call a node.
+    fn called(&self, node: NodeId) -> String {
+        let name = self.carrier.links().remove(&node).map(|link| link.name).unwrap_or_default();
+        if name.is_empty() { short(&node.0) } else { name }
+    }
+
+    /// Repairs come by the hundred: one line tells of all that follow each other.
+    fn note_repairs(&mut self, shards: u64) {
+        if self.events.back().is_some_and(|(_, text)| text.starts_with(REPAIRED)) {
+            self.events.pop_back();
+        } else {
+            self.repaired_before = self.tally.repaired_shards - shards;
+        }
+        let shards = self.tally.repaired_shards - self.repaired_before;
+        self.note(format!("{REPAIRED}{shards} shards made anew"));
     }
 
     fn bytes_of(&self, segment: SegmentName) -> u64 {

@@ -115,9 +115,8 @@ impl<'s> Story<'s> {
         self.until(text, |_| waiting.is_finished())?;
         waiting.join().map_err(|_| Failure::new("waiting until all is safe failed"))??;
         let status = self.machines[0].status().ok_or_else(|| Failure::new("ada does not answer"))?;
-        let segments = counted(status.own.segments, "sealed segment");
-        let outcome =
-            format!("{segments} of ada's lie with the others; expected to last {}", days(status.own.least_days));
+        let segments = counted(status.own.segments, "segment");
+        let outcome = format!("{segments}, expected to last {}", days(status.own.least_days));
         self.stage.done(text, &outcome)?;
         Ok(())
     }
@@ -239,7 +238,7 @@ impl<'s> Story<'s> {
             )));
         }
         let _ = std::fs::remove_file(&back);
-        self.stage.done(text, &format!("byte for byte: BLAKE3 {}", hex(hash)))?;
+        self.stage.done(text, &format!("byte for byte: BLAKE3 {} = {}", hex(&hash[..12]), hex(&found[..12])))?;
         Ok(())
     }
 
