@@ -200,7 +200,7 @@ fn a_ticket_is_made_and_shown_in_every_way() {
     assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("okapi-")), "{text}");
     let ticket = text.lines().find(|line| line.starts_with("okapi-")).unwrap();
     assert!(Ticket::parse(ticket).is_ok());
-    assert!(text.contains('█') && text.contains("UTC, 1 h from now; once, for one node"), "{text}");
+    assert!(text.contains('█') && text.contains("UTC, 2 h from now; once, for one node"), "{text}");
     assert!(!house.ok("invite --no-qr").contains('█'));
     let json = &house.json("invite --for 30m")[0];
     assert_eq!(Ticket::parse(json["ticket"].as_str().unwrap()).unwrap().expires, json["expires_ms"].as_u64().unwrap());
