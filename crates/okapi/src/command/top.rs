@@ -21,6 +21,8 @@ use watch::Watch;
 const COLUMNS: usize = 100;
 /// How often the node may be asked.
 const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// How long a look may take before it is told that there is nothing to see.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a key waits for its effect, at most.
 const KEYS_EVERY: Duration = Duration::from_millis(50);
 
@@ -56,8 +58,8 @@ impl Args {
             let text = "there is no terminal to draw on; say --once for one look, or --json";
             return Err(Failure::usage(text));
         }
-        let client = session.client()?;
-        let status = client.group_status()?;
+        let client = session.impatient_client(self.interval.0.max(PATIENCE))?;
+        let status = client.group_status().map_err(|error| session.without_address(error.into()))?;
         if session.view.json {
             session.view.json(&standing::json(&status))?;
             if self.once {

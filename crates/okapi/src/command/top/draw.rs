@@ -148,6 +148,10 @@ fn draw_traffic(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &Screen, st
     };
     let time = Line::from(pen.span(Tone::Faint, format!("{} UTC ", &moment(now)[11..])));
     frame.render_widget(time.alignment(Alignment::Right), corner(0, 1));
+    if all.sent.is_empty() {
+        // It takes two looks to tell how fast it goes.
+        return;
+    }
     let lines = vec![Line::from(traffic("↑", &all.sent)), Line::from(traffic("↓", &all.received))];
     // Beside the two halves.
     let first = if status.note.is_empty() { 1 } else { 2 };

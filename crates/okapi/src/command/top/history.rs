@@ -38,6 +38,11 @@ impl Rates {
         self.0.push_back(rate);
     }
 
+    /// Whether nothing was seen yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The newest.
     pub(super) fn now(&self) -> u64 {
         self.0.back().copied().unwrap_or(0)
