@@ -39,6 +39,7 @@ pub use book::LearnError;
 pub use carrier::DialError;
 pub use dial::ProbeError;
 pub use host::{Event, Host, Room, Standing};
+pub use okapi_base::NodeId;
 pub use okapi_wire::peer::announce::Announcement;
 pub use settings::{Settings, StartError};
 pub use view::LinkView;
@@ -47,7 +48,6 @@ use crate::link::Link;
 use carrier::{Carrier, Protocol};
 use hub::Hub;
 use identity::Identity;
-use okapi_base::NodeId;
 use okapi_wire::peer::announce::{ADDRESSES_MAX, is_address, is_name};
 use okapi_wire::peer::link::{LETTER_MAX, PAYLOAD_MAX};
 use settings::Tuning;
@@ -158,6 +158,12 @@ impl MemberLinks {
     /// Forgets a node: its addresses, its letters, and the connection.
     pub fn forget(&self, node: NodeId) {
         self.hub.forget(&node);
+    }
+
+    /// To be called when nodes joined or parted: their connections get or lose the rights of members at once, and
+    /// addresses are exchanged anew.
+    pub fn review(&self) {
+        self.hub.review();
     }
 
     /// Who is at an address, and its name for people. Waits for the answer; not to be called from the links' own threads.
