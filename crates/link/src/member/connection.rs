@@ -56,6 +56,8 @@ pub(crate) async fn run(hub: Arc<Hub>, live: Arc<Live>, greeting: Greeting, plac
     let why = match end {
         End::Told(farewell) => {
             hub.told(live.node, &live.address, &farewell);
+            // Closing before all was read would destroy what the other end has not read yet.
+            let _ = timeout(PARTING, reader.drain()).await;
             farewell.words
         }
         End::Said(farewell) => {
@@ -79,6 +81,7 @@ pub(crate) async fn run(hub: Arc<Hub>, live: Arc<Live>, greeting: Greeting, plac
 async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) -> End {
     let tuning = &hub.tuning;
     let mut retires = None;
+    let mut waiting = None;
     loop {
         if place.is_some() && live.since.elapsed() >= tuning.stranger_time {
             if hub.host.standing(&live.node) == Standing::Stranger {
@@ -88,15 +91,23 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
         }
         let (waits, farewell) = {
             let outbox = live.outbox.lock();
-            (outbox.busy || outbox.asked.is_some(), outbox.farewell.clone())
+            let waits = outbox.busy || outbox.asked.is_some() || !outbox.offered.is_empty();
+            (waits, outbox.farewell.clone())
         };
         if let Some(farewell) = farewell
             && retires.get_or_insert_with(Instant::now).elapsed() >= tuning.retire
         {
             return End::Said(farewell);
         }
-        if waits && live.traffic.heard().elapsed() >= tuning.patience {
-            return End::Silent;
+        if waits {
+            let since = *waiting.get_or_insert_with(Instant::now);
+            if live.traffic.heard().max(since).elapsed() >= tuning.patience {
+                return End::Silent;
+            }
+            // It may be time for a ping.
+            live.wake.notify_one();
+        } else {
+            waiting = None;
         }
         // Whoever waits is looked at a few times within its patience; whoever does not costs nothing.
         let tick = async {

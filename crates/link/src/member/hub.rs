@@ -351,8 +351,12 @@ impl Hub {
 
     /// Takes in what a member says of itself, and tells it of all others.
     pub(crate) fn exchange(&self, live: &Live) {
-        // What is old or forged was so in good faith, as everywhere.
-        let _ = self.learn(live.announcement.clone(), Some(live));
+        if self.learn(live.announcement.clone(), Some(live)) == Err(LearnError::Old)
+            && self.announced(&live.node).is_some_and(|known| known.stamp > live.announcement.stamp)
+        {
+            // It does not know what it said itself, under a clock that was ahead: it will say something newer.
+            live.outbox.lock().news.insert(live.node);
+        }
         live.tell(self.members_known());
     }
 
@@ -461,7 +465,7 @@ impl Hub {
     }
 }
 
-fn signed(identity: &Identity, name: &str, stamp: u64, addresses: Vec<String>) -> Announcement {
+pub(crate) fn signed(identity: &Identity, name: &str, stamp: u64, addresses: Vec<String>) -> Announcement {
     let mut announcement =
         Announcement { node: identity.node(), stamp, name: name.to_owned(), addresses, signature: [0; 64] };
     announcement.signature = identity.sign(ANNOUNCEMENT, &announcement.signed_bytes());

@@ -137,6 +137,7 @@ impl Reader {
             Ok(false) => return Err(Broken::Misplaced("a stranger may send letters of up to 64 KiB and no payloads")),
             Err(farewell) => {
                 self.live.close(farewell);
+                self.frames.bytes(length + if payload > INLINE_MAX { 0 } else { payload }).await?;
                 return Ok(None);
             }
         }
@@ -188,6 +189,10 @@ impl Reader {
     fn go(&mut self) -> Result<(), Broken> {
         let mut outbox = self.live.outbox.lock();
         if outbox.granted >= outbox.offered.len() {
+            // An end that takes leave may have taken back what it had offered.
+            if outbox.farewell.is_some() {
+                return Ok(());
+            }
             return Err(Broken::Misplaced("a go came for nothing that was offered"));
         }
         outbox.granted += 1;
