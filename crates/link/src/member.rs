@@ -28,6 +28,8 @@ mod host;
 mod hub;
 mod identity;
 mod live;
+#[cfg(feature = "mdns")]
+mod local;
 mod queue;
 mod rate;
 mod settings;
@@ -67,6 +69,8 @@ pub struct MemberLinks {
     targets: Vec<SocketAddr>,
     /// There until it stops.
     runtime: Option<Runtime>,
+    #[cfg(feature = "mdns")]
+    local: Option<local::Local>,
 }
 
 impl MemberLinks {
@@ -98,7 +102,13 @@ impl MemberLinks {
             let hub = hub.clone();
             carrier.serve(Arc::new(move |carried| drop(hub.runtime.spawn(arrive::take(hub.clone(), carried)))));
         }
-        Ok(Self { hub, targets, runtime: Some(runtime) })
+        Ok(Self {
+            #[cfg(feature = "mdns")]
+            local: local::Local::start(&hub, &targets)?,
+            hub,
+            targets,
+            runtime: Some(runtime),
+        })
     }
 
     /// This node's name: the public half of its key.
@@ -197,6 +207,8 @@ impl MemberLinks {
     /// Says goodbye to all and stops.
     pub fn stop(mut self) {
         self.hub.stop();
+        #[cfg(feature = "mdns")]
+        drop(self.local.take());
         if let Some(runtime) = self.runtime.take() {
             let mut connections = self.hub.connections.subscribe();
             let _ = runtime
