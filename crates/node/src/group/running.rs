@@ -15,7 +15,7 @@ use super::yard::Shards;
 use crate::group::{GroupDoor, RestoreVia, WhenSafe};
 use crate::refusal::Refusal;
 use crate::settings::GroupSettings;
-use okapi_base::{GridId, Index, MemberId, NodeId};
+use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
 use okapi_peers::{Blob, Identity, Input, Order, Peer, Phase};
 use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
@@ -131,6 +131,8 @@ impl GroupError {
 
 /// What carriers call when something happens, and what they may ask.
 pub(crate) struct Hook {
+    /// The group that the node is in at its start.
+    pub(crate) group: GroupId,
     pub(crate) events: Sender<Event>,
     pub(crate) roster: Arc<RwLock<Roster>>,
     pub(crate) records: Arc<Records>,
@@ -296,7 +298,12 @@ impl Group {
         let now = Clock::start().now();
         let peer = Peer::open(seat.peer_identity(), seat.gift.peer_settings(), entropy, now, &kept)?;
         let roster = Arc::new(RwLock::new(Roster::of(peer.members())));
-        let hook = Hook { events: events.clone(), roster: Arc::clone(&roster), records: Arc::clone(&records) };
+        let hook = Hook {
+            group: peer.group(),
+            events: events.clone(),
+            roster: Arc::clone(&roster),
+            records: Arc::clone(&records),
+        };
         let carrier = carrier(hook).map_err(GroupError::Links)?;
         let pace = Arc::new(Pace::new());
         let (keeper, keeping) = super::keeper::start(Arc::clone(&records), events.clone())
