@@ -178,7 +178,11 @@ impl Driver {
                         self.happened(event);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // Also while so much happens that nothing is ever waited for.
+            if self.peer.wake_at().is_some_and(|at| self.clock.until(at).is_zero()) {
+                self.input(Input::Wake);
             }
             self.look();
         }
@@ -241,10 +245,6 @@ impl Driver {
         let links = self.links_next.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = [peer, links, Some(SLEEP_MAX)].into_iter().flatten().min().expect("there is at least one");
         if self.halted.is_some() { SLEEP_MAX } else { wait }
-    }
-
-    fn tick(&mut self) {
-        self.input(Input::Wake);
     }
 
     /// Tells the peer of members that cannot be reached. While there are such that it was not told of, they are looked at
