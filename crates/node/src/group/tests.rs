@@ -157,7 +157,8 @@ impl House {
                 return status;
             }
             assert!(begun.elapsed() < PATIENCE, "{what}: {status:#?}");
-            std::thread::yield_now();
+            // The driver and the disk need the processor, too.
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 }
