@@ -219,7 +219,7 @@ fn what_one_puts_lies_with_the_others_and_comes_back_from_the_phrase() {
     let via = RestoreVia::Address("127.0.0.1:1".to_owned());
     begin_restore(&back.data(), &back.secret, &founding("phoenix"), &via).unwrap();
     let (keys, key) = channel::<NodeKey>();
-    let (dones, done) = channel();
+    let (dones, _done) = channel();
     let back_to = Return {
         key: back.secret.recipient_key(),
         found: Box::new(move |key| keys.send(key).unwrap()),
@@ -227,8 +227,21 @@ fn what_one_puts_lies_with_the_others_and_comes_back_from_the_phrase() {
     };
     let running = Group::start_restore(&back.seat(), &via, back_to, back.carrier()).unwrap();
     back.group = Some(running);
-    let key = key.recv_timeout(PATIENCE).expect("the key comes with the first segment");
+    let first = key.recv_timeout(PATIENCE).expect("the key comes with the first segment");
+    // In the middle of it, or at its very end, the machine goes off.
+    back.stop();
+    assert_eq!(back.seat().identity.node(), back.secret.node_id(0));
+    let (keys, key) = channel::<NodeKey>();
+    let (dones, done) = channel();
+    let back_to = Return {
+        key: back.secret.recipient_key(),
+        found: Box::new(move |key| keys.send(key).unwrap()),
+        restored: Box::new(move || dones.send(()).unwrap()),
+    };
+    back.group = Some(Group::start_restore(&back.seat(), &via, back_to, back.carrier()).unwrap());
+    let key = key.recv_timeout(PATIENCE).expect("the key comes again");
     done.recv_timeout(PATIENCE).expect("everything comes back");
+    drop(first);
     key.keep(&back.data().join("node.key")).unwrap();
     Log::finish_restore(&RealDisk::new(&back.data().join("log")).unwrap(), &key).unwrap();
     let (log, _) = open_log(&back.settings()).unwrap();
