@@ -298,26 +298,6 @@ fn a_node_that_restarts_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_is_deleted_and_compacted_is_given_back() {
-    let houses = group(3);
-    for round in 0..3 {
-        for index in 0..400 {
-            houses[0].put(index, &content(index + round));
-        }
-        houses[0].make_safe();
-    }
-    let full = houses[1].door().status().halves.server_used;
-    for index in 10..400 {
-        houses[0].put(index, &[]);
-    }
-    houses[0].log.as_ref().unwrap().compact().unwrap();
-    houses[0].make_safe();
-    let less = |status: &GroupStatus| status.halves.server_used < full / 4;
-    houses[1].until("the other gives room back", less);
-    assert_eq!(houses[0].get(3), Some(content(3 + 2)));
-}
-
-#[test]
 fn what_is_at_risk_is_told_by_name() {
     let mut houses = group(2);
     houses[1].stop();
