@@ -344,6 +344,8 @@ impl Driver {
         }
         if !self.roster.read().is_of(self.peer.members()) {
             *self.roster.write() = Roster::of(self.peer.members());
+            // What those who are members now have said before they were is known to the links alone.
+            self.carrier.review().iter().for_each(|said| self.announced(said));
             self.look_at_links_soon();
         }
         told.into_iter().for_each(|event| self.told(event));

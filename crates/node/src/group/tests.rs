@@ -13,7 +13,8 @@ use okapi_peers::{Blob, Input};
 use okapi_seal::{MemberSecret, NodeKey};
 use okapi_store::log::{Log, RealDisk};
 use okapi_store::{Change, Edit, Engine as _, Got, Patience, Shape};
-use okapi_wire::message::{GroupState, GroupStatus};
+use okapi_wire::message::{GroupState, GroupStatus, MemberPresence};
+use okapi_wire::peer::announce::Announcement;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +45,10 @@ impl Carrier for End {
     }
 
     fn hint(&self, _: NodeId, _: &[String]) {}
+
+    fn review(&self) -> Vec<Announcement> {
+        Vec::new()
+    }
 
     fn probe(&self, address: &str) -> Result<NodeId, String> {
         let first = self.hub.there.lock().keys().find(|node| **node != self.node).copied();
@@ -295,6 +300,38 @@ fn a_node_that_restarts_goes_on_where_it_was() {
     houses[1].make_safe();
     let status = houses[1].until("all is safe", |status| status.own.local_bytes == 0);
     assert_eq!((status.members.len(), status.state), (3, GroupState::Member));
+}
+
+#[test]
+fn whoever_joined_finds_the_others_after_a_restart() {
+    let mut houses = group_with(3, true);
+    houses[2].stop();
+    houses[2].start();
+    houses[2].put(1, &content(1));
+    houses[2].make_safe();
+    houses[2].until("it is linked to both", |status| {
+        status.members.iter().filter(|member| member.presence == MemberPresence::Here).count() == 2
+    });
+}
+
+#[test]
+fn what_is_deleted_and_compacted_is_given_back() {
+    let houses = group(3);
+    for round in 0..3 {
+        for index in 0..400 {
+            houses[0].put(index, &content(index + round));
+        }
+        houses[0].make_safe();
+    }
+    let full = houses[1].door().status().halves.server_used;
+    for index in 10..400 {
+        houses[0].put(index, &[]);
+    }
+    houses[0].log.as_ref().unwrap().compact().unwrap();
+    houses[0].make_safe();
+    let less = |status: &GroupStatus| status.halves.server_used < full / 4;
+    houses[1].until("the other gives room back", less);
+    assert_eq!(houses[0].get(3), Some(content(3 + 2)));
 }
 
 #[test]
