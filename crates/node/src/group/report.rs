@@ -117,6 +117,7 @@ fn restore(peer: &Peer) -> GroupRestore {
         restored_bytes: view.live_bytes,
         waiting,
         members_needed: view.needed,
+        members_silent: view.silent,
     }
 }
 

@@ -213,7 +213,12 @@ impl Segments {
     }
 
     /// A segment came back.
+    ///
+    /// Once the log is open only what it knows may be put back: the number of one that comes later may be another's.
     pub(crate) fn restore(&self, name: SegmentName, bytes: &[u8]) -> Result<(), RestoreError> {
+        if self.closings.lock().is_some() && self.number(name).is_none() {
+            return Err(RestoreError::Late);
+        }
         let number = Log::restore_segment(&self.disk, bytes)?;
         let mark = bytes.last_chunk::<192>().map_or([0; 12], |end| end[144..156].try_into().expect("12 bytes"));
         let row = Row { name, bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX), mark, released_by: 0 };

@@ -118,6 +118,16 @@ impl Peer {
         }
     }
 
+    /// How many of those that take part have not told yet what they know of this node's segments.
+    pub(super) fn restore_silent(&self) -> u32 {
+        match &self.restore {
+            Restore::No | Restore::List { .. } => 0,
+            Restore::Deeds(found, _) | Restore::Segments(found) => {
+                self.others().filter(|node| !found.answered.contains(node)).count() as u32
+            }
+        }
+    }
+
     /// Whether a node has told all it knows of this one's segments, so that what it holds and this node does not know
     /// was really given up.
     pub(super) fn has_told_all(&self, node: NodeId) -> bool {

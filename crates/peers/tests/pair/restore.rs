@@ -147,4 +147,5 @@ fn who_cannot_be_reached_is_not_waited_for_with_the_answers() {
         world.input(0, okapi_peers::Input::Unreached { node });
     }
     assert!(world.run_until(MINUTE, |world| all_back(world, &content)));
+    assert_eq!(world.nodes[0].peer.as_ref().unwrap().restore_view().silent, 4, "they may know of more");
 }
