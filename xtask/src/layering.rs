@@ -46,6 +46,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tokio", &["link", "bench"]),
     ("tokio-rustls", &["link", "bench"]),
     ("clap", &["okapi", "sim"]),
+    ("ratatui", &["okapi"]),
     ("rustyline", &["okapi"]),
 ];
 

@@ -14,7 +14,7 @@ pub use okapi_wire::message::{
     GroupData, GroupEvent, GroupHalves, GroupMember, GroupRestore, GroupRisk, GroupState, GroupStatus, GroupWork,
     Invited, MemberGrade, MemberPresence, MemberState,
 };
-pub use okapi_wire::peer::ticket::{Ticket, TicketError};
+pub use okapi_wire::peer::ticket::{PREFIX as TICKET_PREFIX, Ticket, TicketError};
 
 impl Client {
     /// How the node stands in its group.

@@ -30,8 +30,9 @@ use crate::refusal::Refusal;
 use okapi_base::NodeId;
 use okapi_wire::Status;
 use okapi_wire::message::GroupStatus;
-pub use okapi_wire::peer::ticket::Ticket;
+pub use okapi_wire::message::group::NODE_NAME_MAX;
 use okapi_wire::peer::ticket::{PREFIX, TicketError};
+pub use okapi_wire::peer::ticket::{Ticket, is_address};
 use std::path::Path;
 use std::time::Duration;
 

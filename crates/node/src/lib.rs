@@ -43,7 +43,7 @@ pub mod visitor;
 pub use catalog::CatalogError;
 pub use group::GroupDoor;
 pub use host::{DEFAULT_GRID, EngineKind, Facts, Host, HostSettings, OpenError, Opened};
-pub use lock::{Holder, LockError};
+pub use lock::{Holder, LockError, check_free};
 pub use node::{Node, StartError, StopError};
 pub use refusal::Refusal;
 pub use settings::{GroupSettings, NodeSettings};

@@ -208,6 +208,20 @@ impl Node {
         self.serving.as_ref().map_or_else(Vec::new, |serving| serving.shared.host.status())
     }
 
+    /// How it stands in its group; nothing if it has no identity.
+    #[must_use]
+    pub fn group_status(&self) -> Option<GroupStatus> {
+        let door = self.serving.as_ref()?.shared.host.group()?;
+        Some(door.status())
+    }
+
+    /// Sets who answers for the group, in place of the node's own driver if it has one.
+    pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
+        if let Some(serving) = &self.serving {
+            serving.shared.host.set_group(group);
+        }
+    }
+
     /// A connection from within the process, without any socket.
     ///
     /// # Errors

@@ -196,6 +196,8 @@ pub(crate) fn kind(status: Status) -> &'static str {
         Status::InRecord => "in-record",
         Status::WrongVersion => "wrong-version",
         Status::TooLong => "too-long",
+        Status::NoGroup => "no-group",
+        Status::BadTicket => "bad-ticket",
         _ => "failed",
     }
 }

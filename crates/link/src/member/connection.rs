@@ -125,6 +125,8 @@ fn rights(hub: &Hub, live: &Live) -> Result<bool, Farewell> {
     match hub.host.standing(&live.node) {
         Standing::Member => {
             live.trusted.store(true, Ordering::Relaxed);
+            // Of a stranger it was not kept.
+            let _ = hub.learn(live.said.clone(), Some(live));
             live.tell(hub.members_known());
             Ok(true)
         }

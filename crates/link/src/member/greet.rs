@@ -160,6 +160,7 @@ impl Greeting {
             dialled: self.dialled,
             address: self.address.clone(),
             kind: self.kind,
+            said: hello.announcement.clone(),
         }
     }
 

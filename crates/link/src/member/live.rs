@@ -4,6 +4,7 @@ use super::identity::{PRESENCE, verify};
 use super::queue::Letter;
 use super::rate::Rate;
 use okapi_base::NodeId;
+use okapi_wire::peer::announce::Announcement;
 use okapi_wire::peer::link::{Farewell, Presence};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
@@ -30,6 +31,8 @@ pub(crate) struct Live {
     pub(crate) dialled: bool,
     pub(crate) address: String,
     pub(crate) kind: &'static str,
+    /// Where it can be reached, as it said at first.
+    pub(crate) said: Announcement,
     pub(crate) since: Instant,
     /// Whether the other end has the rights of a member.
     pub(crate) trusted: AtomicBool,
@@ -90,11 +93,12 @@ pub(crate) struct Parties {
     pub(crate) dialled: bool,
     pub(crate) address: String,
     pub(crate) kind: &'static str,
+    pub(crate) said: Announcement,
 }
 
 impl Live {
     pub(crate) fn new(id: u64, parties: Parties, trusted: bool, traffic: Arc<Traffic>) -> Self {
-        let Parties { node, run, started, dialled, address, kind } = parties;
+        let Parties { node, run, started, dialled, address, kind, said } = parties;
         Self {
             id,
             node,
@@ -103,6 +107,7 @@ impl Live {
             dialled,
             address,
             kind,
+            said,
             since: Instant::now(),
             trusted: AtomicBool::new(trusted),
             held_up: AtomicBool::new(false),

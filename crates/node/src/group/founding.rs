@@ -1,6 +1,7 @@
 //! What makes a data directory a node of a group: who it is, what it gives, and how it comes back on a new machine.
 
 use super::RestoreVia;
+use crate::lock::LockError;
 use okapi_base::{MemberId, NodeId};
 use okapi_peers::Settings;
 use okapi_seal::{KeyError, MemberSecret, NodeIdentity, NodeKey};
@@ -52,8 +53,11 @@ pub struct Founded {
 /// Why a data directory could not be made a node of a group.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundError {
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    Data(#[from] LockError),
     /// It is one.
-    #[error("{} is a node of a group already; give another directory with --data", data.display())]
+    #[error("{} has an identity already: `okapi status` tells which; a second node needs a directory of its own", data.display())]
     Already {
         /// The directory.
         data: PathBuf,

@@ -249,9 +249,22 @@ fn the_same_goes_over_real_links() {
     for house in &houses[1..] {
         let status = house.until("it holds a copy", |status| status.halves.server_used > 16 << 20);
         let first = status.members.iter().find(|member| member.node == houses[0].secret.node_id(0)).unwrap();
-        assert_eq!(first.name, "house 0");
         assert!(first.link.contains("127.0.0.1:") && first.held_for_it == status.halves.server_used, "{first:#?}");
         assert!(status.work.received_bytes > 16 << 20, "{status:#?}");
+    }
+}
+
+#[test]
+fn everybody_knows_what_the_others_are_called() {
+    let houses = group_with(4, true);
+    let names = |status: &GroupStatus| {
+        let mut names: Vec<String> = status.members.iter().map(|member| member.name.clone()).collect();
+        names.sort();
+        names
+    };
+    let wanted: Vec<String> = (0..4).map(|number| format!("house {number}")).collect();
+    for house in &houses {
+        house.until("all names are known", |status| names(status) == wanted);
     }
 }
 
