@@ -32,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) phrase: String,
     /// The node's id.
     pub(crate) id: String,
+    /// The file with the member's secret.
+    pub(crate) member_key: PathBuf,
     pub(crate) lab: Arc<Lab>,
     pub(crate) namespace: Namespace,
     node: Mutex<Option<Running>>,
@@ -48,6 +50,7 @@ impl Machine {
             house: House::new(),
             phrase: String::new(),
             id: String::new(),
+            member_key: PathBuf::new(),
             lab: lab.clone(),
             namespace,
             node: Mutex::default(),
@@ -78,7 +81,7 @@ impl Machine {
         let line = format!("init --no-passphrase --give {give} --name {name} --listen {listen} {more}");
         let said = self.json(&line).remove(0);
         let text = |key: &str| said[key].as_str().unwrap_or_else(|| panic!("no {key} in {said}")).to_owned();
-        (self.phrase, self.id) = (text("phrase"), text("node"));
+        (self.phrase, self.id, self.member_key) = (text("phrase"), text("node"), text("file").into());
     }
 
     /// Where its node listens for members.
@@ -92,16 +95,13 @@ impl Machine {
 
     /// Starts its node.
     pub(crate) fn start(&self) {
-        let node = self.begin("up -v").unwrap_or_else(|| panic!("{}: no node\n{}", self.name, self.log()));
+        let node = self.begin().unwrap_or_else(|| panic!("{}: no node\n{}", self.name, self.log()));
         *lock(&self.node) = Some(node);
     }
 
-    /// Starts a program that runs a node, up to where it says that it can be reached. Nothing if it ends before.
-    pub(crate) fn begin(&self, line: &str) -> Option<Running> {
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = self.command(line);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut node = Running::new(command.spawn().unwrap());
+    /// Starts its node, which says that it can be reached; nothing if it ends before.
+    fn begin(&self) -> Option<Running> {
+        let mut node = self.spawn("up -v");
         loop {
             let line = node.line()?;
             let is_up = line.contains("try next");
@@ -110,6 +110,14 @@ impl Machine {
                 return Some(node);
             }
         }
+    }
+
+    /// A program that runs a node, and complains to the node's log.
+    fn spawn(&self, line: &str) -> Running {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = self.command(line);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        Running::new(command.spawn().unwrap())
     }
 
     /// The program on this machine.
@@ -126,8 +134,9 @@ impl Machine {
 
     /// Its node ends in good order.
     pub(crate) fn stop(&self) {
-        if let Some(node) = lock(&self.node).take() {
-            node.end(rustix::process::Signal::TERM);
+        if let Some(mut node) = lock(&self.node).take() {
+            node.signal(rustix::process::Signal::TERM);
+            assert!(node.wait().success(), "{}: it did not end well\n{}", self.name, self.log());
         }
     }
 
@@ -140,14 +149,22 @@ impl Machine {
         }
     }
 
-    /// Gets everything back that the words `phrase` stand for, through a ticket or an address.
-    pub(crate) fn restore(&self, phrase: &str, via: &str) -> Running {
+    /// Begins to get everything back that the words `phrase` stand for, through a ticket or an address.
+    pub(crate) fn restore(&self, phrase: &str, via: &str, more: &str) -> Restore<'_> {
         let words = self.house.file("words.txt", phrase);
         let (name, listen) = (&self.name, self.member_address());
-        let line = format!(
-            "restore {via} --phrase-file {words} --no-passphrase --give {GIVE} --name {name} --listen {listen}"
-        );
-        self.begin(&line).unwrap_or_else(|| panic!("{}: no restore\n{}", self.name, self.log()))
+        self.restoring(&format!(
+            "restore {via} --phrase-file {words} --no-passphrase --give {GIVE} --name {name} --listen {listen} {more}"
+        ))
+    }
+
+    /// The same once more, after it was interrupted.
+    pub(crate) fn go_on_restoring(&self) -> Restore<'_> {
+        self.restoring("restore")
+    }
+
+    fn restoring(&self, line: &str) -> Restore<'_> {
+        Restore { machine: self, node: self.spawn(&format!("{line} --json")) }
     }
 
     /// The node that `running` runs is this machine's from now on.
@@ -226,9 +243,14 @@ impl Machine {
         self.house.path("node.log")
     }
 
-    /// The end of what its node had to say.
+    /// All that its node had to say.
+    pub(crate) fn whole_log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The end of it.
     pub(crate) fn log(&self) -> String {
-        let text = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let text = self.whole_log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
@@ -240,6 +262,52 @@ impl Drop for Machine {
             eprintln!("--- the end of {}'s log:\n{}", self.name, self.log());
         }
         self.kill();
+    }
+}
+
+/// A restore under way.
+pub(crate) struct Restore<'m> {
+    machine: &'m Machine,
+    node: Running,
+}
+
+impl Restore<'_> {
+    /// Reads what it tells of itself until that is so.
+    pub(crate) fn until(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let told = self.told(what);
+            let restoring = &told["restoring"];
+            if restoring.is_object() && is(restoring) {
+                return restoring.clone();
+            }
+            let over = told.get("up").is_some() || begun.elapsed() > PATIENCE;
+            assert!(!over, "{}: never {what}: {told}", self.machine.name);
+        }
+    }
+
+    /// Reads on until all is back; the node that goes on serving.
+    pub(crate) fn finish(mut self) -> Running {
+        let begun = Instant::now();
+        loop {
+            let told = self.told("all is back");
+            if told.get("up").is_some() {
+                return self.node;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{}: not all is back: {told}", self.machine.name);
+        }
+    }
+
+    /// The power fails.
+    pub(crate) fn kill(mut self) {
+        self.node.kill();
+    }
+
+    /// The next thing it tells: it tells something every second.
+    fn told(&mut self, what: &str) -> Value {
+        let line = self.node.line();
+        let line = line.unwrap_or_else(|| panic!("{}: never {what}:\n{}", self.machine.name, self.machine.log()));
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 }
 
@@ -283,4 +351,8 @@ pub(crate) fn is_safe(status: &Value) -> bool {
 pub(crate) fn events(status: &Value) -> Vec<String> {
     let events = status["events"].as_array().expect("events").iter();
     events.map(|event| event["text"].as_str().unwrap().to_owned()).collect()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,144 @@
+//! Tickets, good and bad, and who comes in without one.
+
+use crate::lab::Lab;
+use crate::machine::{Machine, group, is_complete, is_safe, member};
+use okapi_client::group::Ticket;
+use okapi_client::{Client, Target};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A day, in milliseconds.
+const DAY: u64 = 86_400_000;
+
+#[test]
+fn tickets_open_once_in_time_and_as_they_were_made() {
+    let Some(lab) = Lab::new() else { return };
+    let [one, two, three] = ["one", "two", "three"].map(|name| Machine::up(&lab, name));
+    let refused = |by: &Machine, ticket: &str, code: i32, words: &str| {
+        let ended = by.run(&format!("join {ticket}"));
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.err.contains(words), "{words}: {}", ended.err);
+    };
+
+    // One letter of the third group is another one.
+    let good = one.ticket();
+    let at = good.match_indices('-').nth(2).unwrap().0 + 1;
+    let other = if good[at..].starts_with('7') { "8" } else { "7" };
+    refused(&two, &format!("{}{other}{}", &good[..at], &good[at + 1..]), 2, "a character is wrong in group 3");
+    refused(&two, &good[..good.len() - 12], 2, "cut off");
+    refused(&two, "okapi", 2, "a ticket begins with `okapi-`");
+
+    // Whole, and nobody made it.
+    let ticket = Ticket::parse(&good).unwrap();
+    let made_up = Ticket { secret: [7; 32], ..ticket.clone() };
+    refused(&two, &made_up.to_text(), 1, "there is no such ticket; ask for a new one");
+
+    // Over: as the newcomer sees it, and as the node that made it does.
+    let expired = Ticket { expires: now() - 3 * DAY, ..ticket.clone() };
+    refused(&two, &expired.to_text(), 1, "the ticket expired 3 days ago");
+    let short = client(&one).invite(Duration::from_secs(1)).unwrap();
+    let short = Ticket::parse(&short.ticket).unwrap();
+    one.until("it is over", |_| now() > short.expires);
+    let longer = Ticket { expires: short.expires + DAY, ..short };
+    refused(&two, &longer.to_text(), 1, "the ticket has expired; ask for a new one");
+
+    // Its maker's own, and one that somebody else has used.
+    refused(&one, &good, 1, "this node made the ticket itself");
+    two.ok(&format!("join {good}"));
+    refused(&three, &good, 1, "the ticket was used by another node; ask for a new one");
+    refused(&two, &three.ticket(), 1, "in a group with others already");
+
+    // All of that changed nothing, and a good one is as good as ever.
+    let status = three.status();
+    assert_eq!((&status["state"], status["members"].as_array().unwrap().len()), (&"alone".into(), 1), "{status}");
+    three.join(&two);
+    for machine in [&one, &two, &three] {
+        machine.until("all three are there", |status| is_complete(status, 3));
+    }
+}
+
+#[test]
+fn a_join_waits_for_whoever_made_the_ticket_and_takes_nobody_elses_word() {
+    let Some(lab) = Lab::new() else { return };
+    let [one, two, three] = ["one", "two", "three"].map(|name| Machine::up(&lab, name));
+    let ticket = one.ticket();
+    // The address is that of another node now.
+    let astray = Ticket { addresses: vec![format!("tcp://{}", three.member_address())], ..parsed(&ticket) };
+    let mut waiting = two.house.command(["join", &astray.to_text()]).stderr(Stdio::null()).spawn().unwrap();
+    let status = two.until("it is told who is there", |status| {
+        status["state"] == "joining" && status["note"].as_str().unwrap().contains("answers")
+    });
+    let note = status["note"].as_str().unwrap();
+    assert!(note.contains(&three.member_address().to_string()) && note.contains(&three.id[..8]), "{note}");
+    assert_eq!(three.status()["members"].as_array().unwrap().len(), 1);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+
+    // Who made it is not there for now.
+    one.kill();
+    let mut waiting = two.house.command(["join", &ticket]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let is_waiting = |status: &serde_json::Value| {
+        status["state"] == "joining" && status["note"].as_str().unwrap().contains(&one.member_address().to_string())
+    };
+    two.until("it says whom it cannot reach", is_waiting);
+    assert!(waiting.try_wait().unwrap().is_none());
+    one.start();
+    assert!(waiting.wait().unwrap().success());
+    two.until("both are there", |status| is_complete(status, 2));
+}
+
+#[test]
+fn who_leaves_hands_over_first_and_is_a_stranger_afterwards() {
+    let Some(lab) = Lab::new() else { return };
+    let machines = group(&lab, 5);
+    let content = crate::house::noise(20 << 20);
+    machines[0].put_safe("film", &content);
+    machines[1].put_safe("other-film", &content);
+    let before = machines[0].until("it is safe", is_safe);
+    let holder = machines[2..].iter().max_by_key(|m| member(&before, m)["holds_for_us"].as_u64()).unwrap();
+    assert!(member(&before, holder)["holds_for_us"].as_u64().unwrap() > 0);
+
+    // In good order: nobody has less for it.
+    holder.ok("leave --yes");
+    assert_eq!(holder.status()["state"], "parted");
+    for owner in &machines[..2] {
+        let status = owner.until("it has what it had", |status| {
+            is_safe(status) && member(status, holder)["holds_for_us"] == 0 && is_complete_without(status, 4, holder)
+        });
+        assert_eq!(status["work"]["repaired_shards"], 0, "it moved, and nothing had to be repaired: {status}");
+    }
+
+    // At once: what it held is made anew.
+    let hasty = machines[2..].iter().find(|m| m.id != holder.id).unwrap();
+    hasty.ok("leave --now --yes");
+    for owner in &machines[..2] {
+        owner.until("what is lost is made anew", |status| is_safe(status) && member(status, hasty)["holds_for_us"] == 0);
+        assert!(owner.get(if owner.id == machines[0].id { "film" } else { "other-film" }) == content);
+    }
+    // What is its own it still has, and who has left is told so when it comes again.
+    holder.ok("put --text mine note");
+    assert_eq!(holder.get("note"), b"mine");
+    holder.stop();
+    holder.start();
+    assert_eq!(holder.status()["state"], "parted");
+    assert_eq!(holder.run("invite").code, 1);
+}
+
+/// Whether so many are here, one who has left not among them.
+fn is_complete_without(status: &serde_json::Value, count: usize, gone: &Machine) -> bool {
+    let state = &member(status, gone)["state"];
+    is_complete(status, count) && (state.is_null() || state == "parted")
+}
+
+fn parsed(ticket: &str) -> Ticket {
+    Ticket::parse(ticket).unwrap()
+}
+
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn client(machine: &Machine) -> Client {
+    let socket = machine.data().join("okapi.sock");
+    Client::connect(&Target::Unix(socket), okapi_client::Settings::default()).unwrap()
+}
