@@ -15,6 +15,7 @@ mod tour;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
+cargo xtask demo [FILE]      builds okapi and shows what a group of five machines survives, all of them on this one
 cargo xtask tour [FILE]      builds okapi and shows it at work: a node, a file put, listed, sliced, got back, compared
 cargo xtask test             everything a change must pass: format, lints, house checks, all tests, doc tests
 cargo xtask check            only the house checks: layering, licences and sources, tidiness
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["demo", rest @ ..] => tour::demo(rest),
         ["tour", rest @ ..] => tour::run(rest),
         ["test"] => suite::run(),
         ["check"] => check(),

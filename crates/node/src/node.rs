@@ -131,12 +131,12 @@ impl Node {
         let via = founding::pending_restore(&settings.host.data).map_err(GroupError::reading_restore)?;
         let via = via.ok_or(GroupError::NothingToRestore)?;
         let via = RestoreVia::parse(&via).map_err(|error| GroupError::Links(error.to_string()))?;
-        let listeners = listen(&settings)?;
         let streams = Arc::default();
         let returning = Returning::begin(&seat, &via, key, |hook| Links::start_dyn(&seat, hook, &streams))?;
         let group = returning.wait(progress)?;
         let (log, key) = open_log(&host_settings(&settings, Some(&seat)))?;
         group.attach(&log)?;
+        let listeners = listen(&settings)?;
         founding::restore_is_done(&settings.host.data).map_err(GroupError::reading_restore)?;
         Self::serve(settings, lock, listeners, (log, &key), Some(group), &streams)
     }

@@ -4,6 +4,7 @@ mod about;
 mod cp;
 mod defrag;
 mod del;
+mod demo;
 mod founding;
 mod fsck;
 pub(crate) mod get;
@@ -25,6 +26,7 @@ mod shell;
 mod slice;
 mod stat;
 mod status;
+mod top;
 pub(crate) mod up;
 
 use crate::failure::Failure;
@@ -42,9 +44,11 @@ shells a word that begins with # needs quotes, '#5'; --index 5 needs none.";
 pub(crate) enum Command {
     Init(init::Args),
     Restore(restore::Args),
+    Top(top::Args),
     Up(up::Args),
     Config(up::Config),
     Key(key::Args),
+    Demo(demo::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -82,7 +86,7 @@ pub(crate) enum Data {
 /// The commands in groups, as the help shows them; every command is in one.
 pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
-    ("Group", &["init", "invite", "join", "members", "give", "leave", "restore", "lost"]),
+    ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "replicate"]),
     ("Keys", &["key"]),
@@ -97,9 +101,11 @@ impl Command {
             Self::Shell(args) => return args.run(session),
             Self::Init(args) => args.run(&mut session),
             Self::Restore(args) => args.run(&mut session),
+            Self::Top(args) => args.run(&mut session),
             Self::Up(args) => args.run(&mut session, matches),
             Self::Config(args) => args.run(&mut session, matches),
             Self::Key(args) => args.run(&mut session),
+            Self::Demo(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),

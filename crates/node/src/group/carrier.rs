@@ -32,6 +32,10 @@ pub(crate) struct LinkFacts {
     pub(crate) name: String,
     /// Where it is reached, or why it is not.
     pub(crate) address: String,
+    /// Whether there is a connection.
+    pub(crate) connected: bool,
+    /// Whether it was tried to make one, and failed.
+    pub(crate) failed: bool,
     /// The usual round trip in microseconds; 0: not measured.
     pub(crate) round_trip_us: u32,
     /// Bytes sent to it.

@@ -1,5 +1,6 @@
 //! Drives the real peer: one thread that hands it what happens, and has done what it asks for.
 
+use super::carrier::Carrier;
 use super::clock::{Clock, stamp};
 use super::keeper::Batch;
 use super::pace::Pace;
@@ -26,8 +27,13 @@ use std::time::{Duration, Instant};
 const EVENTS_KEPT: usize = 64;
 /// The longest sleep: the clock may have been set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
-/// How long a link may be down, with attempts to mend it, before the peer is told.
-pub(crate) const UNREACHED_AFTER: Duration = Duration::from_secs(10);
+/// For how long a node must not be reached, with attempts to, before the peer is told.
+pub(crate) const UNREACHED_AFTER: Duration = Duration::from_secs(3);
+/// How often links are looked at while one to a member is missing.
+const LINKS_EVERY: Duration = Duration::from_secs(1);
+
+/// How a line about repairs begins.
+const REPAIRED: &str = "repaired: ";
 
 /// What happens to the driver.
 pub(crate) enum Event {
@@ -40,7 +46,7 @@ pub(crate) enum Event {
     /// The log moved what lived in some segments.
     Moved,
     /// A link came up or went down.
-    Linked(NodeId, bool),
+    Linked,
     /// A node said how it is reached.
     Announced(Announcement),
     /// Something for people to know.
@@ -52,9 +58,6 @@ pub(crate) enum Event {
     /// It ends.
     Stop,
 }
-
-/// Where letters go.
-pub(crate) type Post = Box<dyn Fn(NodeId, Vec<u8>, Blob) + Send>;
 
 /// A restore that waits for the node's key.
 pub(crate) type KeyFound = Box<dyn FnOnce(NodeKey) + Send>;
@@ -80,14 +83,18 @@ pub(crate) struct Driver {
     records: Arc<Records>,
     keeper: Option<Sender<Batch>>,
     workers: Workers,
-    send: Post,
+    carrier: Arc<dyn Carrier>,
     waiters: Vec<Waiter>,
     /// The group of the ticket that was just made.
     pub(crate) invited: Option<okapi_base::GroupId>,
     roster: Arc<RwLock<Roster>>,
     /// What is to be told of the log as soon as the thread runs.
     found: Option<Found>,
-    down: BTreeMap<NodeId, Instant>,
+    /// Nodes without a link: since when it was seen that it cannot be made, and whether the peer was told.
+    missing: BTreeMap<NodeId, (Instant, bool)>,
+    links_next: Option<Instant>,
+    /// Shards that had been made anew before those that the last line is about.
+    repaired_before: u64,
     /// How the node's key is opened, while it is not known.
     key: Option<(RecipientKey, KeyFound)>,
     /// Called once everything has come back.
@@ -106,7 +113,7 @@ pub(crate) struct Parts {
     pub(crate) keeper: Sender<Batch>,
     pub(crate) workers: Workers,
     pub(crate) roster: Arc<RwLock<Roster>>,
-    pub(crate) send: Post,
+    pub(crate) carrier: Arc<dyn Carrier>,
 }
 
 /// What was done since the start.
@@ -119,7 +126,7 @@ pub(crate) struct Tally {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { peer, segments, shards, pace, sealed_key, records, keeper, workers, roster, send } = parts;
+        let Parts { peer, segments, shards, pace, sealed_key, records, keeper, workers, roster, carrier } = parts;
         Self {
             peer,
             segments,
@@ -134,12 +141,14 @@ impl Driver {
             records,
             keeper: Some(keeper),
             workers,
-            send,
+            carrier,
             waiters: Vec::new(),
             invited: None,
             roster,
             found: None,
-            down: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            links_next: None,
+            repaired_before: 0,
             key: None,
             restored: None,
         }
@@ -184,6 +193,7 @@ impl Driver {
 
     /// What the peer asked for when it was opened, and what a scrub of the first hour would find.
     fn begin(&mut self) {
+        self.look_at_links_soon();
         self.drain();
         let held: BTreeSet<ShardId> = self.peer.held().map(|(shard, _)| shard).collect();
         let there = match self.shards.list() {
@@ -228,19 +238,39 @@ impl Driver {
 
     fn next_wake(&mut self) -> Duration {
         let peer = self.peer.wake_at().map(|at| self.clock.until(at));
-        let down = self.down.values().map(|since| UNREACHED_AFTER.saturating_sub(since.elapsed())).min();
-        let wait = [peer, down, Some(SLEEP_MAX)].into_iter().flatten().min().expect("there is at least one");
+        let links = self.links_next.map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = [peer, links, Some(SLEEP_MAX)].into_iter().flatten().min().expect("there is at least one");
         if self.halted.is_some() { SLEEP_MAX } else { wait }
     }
 
     fn tick(&mut self) {
-        let over: Vec<NodeId> =
-            self.down.iter().filter(|(_, since)| since.elapsed() >= UNREACHED_AFTER).map(|(node, _)| *node).collect();
-        for node in over {
-            self.down.remove(&node);
+        self.input(Input::Wake);
+    }
+
+    /// Tells the peer of members that cannot be reached. While there are such that it was not told of, they are looked at
+    /// again.
+    fn look_at_links(&mut self) {
+        let links = self.carrier.links();
+        let own = self.peer.node();
+        let members: BTreeSet<NodeId> = self.peer.members().iter().map(|record| record.binding.node).collect();
+        let has_link = |node: &NodeId| links.get(node).is_some_and(|link| link.connected);
+        let without = members.iter().copied().filter(|node| *node != own && !has_link(node));
+        let mut missing = BTreeMap::new();
+        for node in without {
+            // Where nothing was tried nothing has failed yet.
+            let failed = links.get(&node).is_some_and(|link| link.failed);
+            let (since, told) = self.missing.get(&node).copied().unwrap_or((Instant::now(), false));
+            missing.insert(node, if failed { (since, told) } else { (Instant::now(), false) });
+        }
+        self.missing = missing;
+        let over = |(since, told): &(Instant, bool)| !told && since.elapsed() >= UNREACHED_AFTER;
+        let unreached: Vec<NodeId> = self.missing.iter().filter(|(_, of)| over(of)).map(|(node, _)| *node).collect();
+        for node in unreached {
+            self.missing.get_mut(&node).expect("it was just seen").1 = true;
             self.input(Input::Unreached { node });
         }
-        self.input(Input::Wake);
+        let again = self.missing.values().any(|(_, told)| !told);
+        self.links_next = again.then(|| Instant::now() + LINKS_EVERY);
     }
 
     fn happened(&mut self, event: Event) {
@@ -254,16 +284,17 @@ impl Driver {
                 self.input(Input::Closed { segment, bytes, key: Arc::clone(&self.sealed_key) });
             }
             Event::Moved => self.moved(),
-            Event::Linked(node, true) => drop(self.down.remove(&node)),
-            Event::Linked(node, false) => {
-                self.down.entry(node).or_insert_with(Instant::now);
-            }
+            Event::Linked => self.look_at_links_soon(),
             Event::Announced(said) => self.announced(&said),
             Event::Note(text) => self.note(text),
             Event::Halt(why) => self.halt(why),
             Event::Ask(ask) => ask(self),
             Event::Stop => unreachable!("the loop ends with it"),
         }
+    }
+
+    fn look_at_links_soon(&mut self) {
+        self.links_next.get_or_insert_with(|| Instant::now() + LINKS_EVERY);
     }
 
     /// Keeps how a member is reached; of strangers nothing is kept.
@@ -292,7 +323,7 @@ impl Driver {
         let mut told = Vec::new();
         while let Some(output) = self.peer.poll() {
             match output {
-                Output::Send { to, letter, payload } => (self.send)(to, letter, payload),
+                Output::Send { to, letter, payload } => self.carrier.send(to, letter, payload),
                 Output::Keep { ticket, writes } => {
                     if let Some(keeper) = &self.keeper {
                         let _ = keeper.send((ticket, writes));
@@ -304,6 +335,7 @@ impl Driver {
         }
         if !self.roster.read().is_of(self.peer.members()) {
             *self.roster.write() = Roster::of(self.peer.members());
+            self.look_at_links_soon();
         }
         told.into_iter().for_each(|event| self.told(event));
     }
@@ -323,7 +355,7 @@ impl Driver {
             Told::Repaired { shards, sent, .. } => {
                 self.tally.repaired_shards += u64::from(shards);
                 self.tally.repaired_bytes += sent;
-                self.note(format!("repaired {shards} shards, {sent} bytes"));
+                self.note_repairs(u64::from(shards));
             }
             Told::Invited { group, .. } => self.invited = Some(group),
             Told::Joined => {
@@ -339,16 +371,43 @@ impl Driver {
             }
             Told::Restored { key, .. } => self.came_back(&key),
             Told::RestoreDone { restored, waiting } => {
-                let waiting = waiting.len();
-                self.note(format!("{restored} segments are back, {waiting} wait for more members"));
+                let note = match waiting.len() {
+                    0 => format!("all {restored} segments are back"),
+                    more => format!("{restored} segments are back, {more} wait for more members"),
+                };
+                self.note(note);
             }
             Told::Caught { node, shard } => {
-                self.note(format!("{} no longer holds a shard of {}", short(&node.0), short(&shard.segment.0)));
+                let node = self.called(node);
+                self.note(format!("{node} no longer holds a shard of segment {}", short(&shard.segment.0)));
             }
-            Told::Forked { log } => self.note(format!("two logs are signed by {}: its key was copied", short(&log.0))),
-            Told::Missing { node } => self.note(format!("{} counts as lost", short(&node.0))),
+            Told::Forked { log } => {
+                let log = self.called(log);
+                self.note(format!("two logs are signed by {log}: its key was copied"));
+            }
+            Told::Missing { node } => {
+                let node = self.called(node);
+                self.note(format!("{node} counts as lost"));
+            }
             Told::Parted => self.note("left the group".to_owned()),
         }
+    }
+
+    /// What people call a node.
+    fn called(&self, node: NodeId) -> String {
+        let name = self.carrier.links().remove(&node).map(|link| link.name).unwrap_or_default();
+        if name.is_empty() { short(&node.0) } else { name }
+    }
+
+    /// Repairs come by the hundred: one line tells of all that follow each other.
+    fn note_repairs(&mut self, shards: u64) {
+        if self.events.back().is_some_and(|(_, text)| text.starts_with(REPAIRED)) {
+            self.events.pop_back();
+        } else {
+            self.repaired_before = self.tally.repaired_shards - shards;
+        }
+        let shards = self.tally.repaired_shards - self.repaired_before;
+        self.note(format!("{REPAIRED}{shards} shards made anew"));
     }
 
     fn bytes_of(&self, segment: SegmentName) -> u64 {
@@ -378,6 +437,9 @@ impl Driver {
 
     /// Looks at those who wait.
     fn look(&mut self) {
+        if self.links_next.is_some_and(|at| at <= Instant::now()) {
+            self.look_at_links();
+        }
         if self.restored.is_some() && self.key.is_none() && self.peer.phase() == Phase::Settled {
             let restored = self.restored.take().expect("it was just seen");
             restored();

@@ -120,8 +120,7 @@ impl member::Host for Ears {
             member::Event::Letter { from, letter, payload, room } => {
                 Event::Letter { input: Input::Received { from, letter, payload }, room: Box::new(room) }
             }
-            member::Event::Up { node, .. } => Event::Linked(node, true),
-            member::Event::Down { node, .. } => Event::Linked(node, false),
+            member::Event::Up { .. } | member::Event::Down { .. } => Event::Linked,
             member::Event::Announced(said) => Event::Announced(said),
             member::Event::Twin { said, .. } => Event::Halt(said),
             member::Event::Refused { node, address, why } => {
@@ -149,6 +148,7 @@ fn clock_off(node: NodeId, milliseconds: i64) -> String {
 }
 
 fn facts(view: LinkView) -> LinkFacts {
+    let (connected, failed) = (view.connection.is_some(), view.failure.is_some());
     let (sent, received) = view.connection.as_ref().map_or((0, 0), |link| (link.sent, link.received));
     let round_trip = view.connection.as_ref().and_then(|link| link.round_trip).unwrap_or(0);
     let address = match (view.connection, view.failure) {
@@ -157,7 +157,7 @@ fn facts(view: LinkView) -> LinkFacts {
         (None, None) => view.addresses.into_iter().next().unwrap_or_default(),
     };
     let round_trip_us = u32::try_from(round_trip).unwrap_or(u32::MAX);
-    LinkFacts { name: view.name.unwrap_or_default(), address, round_trip_us, sent, received }
+    LinkFacts { name: view.name.unwrap_or_default(), address, connected, failed, round_trip_us, sent, received }
 }
 
 /// Where the node listens for members.

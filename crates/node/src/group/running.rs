@@ -297,8 +297,6 @@ impl Group {
         let workers = Workers::start(&segments, &shards, &pace, &events);
         let workers = workers.map_err(system("starting a thread of the group"))?;
         let node = peer.node();
-        let post = Arc::clone(&carrier);
-        let send = Box::new(move |to, letter, payload| post.send(to, letter, payload));
         let driver = Driver::new(Parts {
             peer,
             segments: Arc::clone(&segments),
@@ -309,7 +307,7 @@ impl Group {
             keeper,
             workers,
             roster,
-            send,
+            carrier: Arc::clone(&carrier),
         });
         let group = Self {
             data: data.clone(),
@@ -478,10 +476,9 @@ impl GroupDoor for Group {
     }
 
     fn lost(&self, node: NodeId) -> Result<(), Refusal> {
-        let known = self.ask(move |driver| {
-            (driver.peer.members().get(node).is_some(), driver.peer.contact(node) == okapi_peers::Contact::Here)
-        })?;
-        match known {
+        let known = self.ask(move |driver| driver.peer.members().get(node).is_some())?;
+        let is_linked = self.carrier.links().get(&node).is_some_and(|link| link.connected);
+        match (known, is_linked || node == self.node) {
             (false, _) => {
                 Err(Refusal::new(Status::UnknownRecord, "no such node is in this group; `okapi members` lists them"))
             }

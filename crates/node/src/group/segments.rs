@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+/// The name of a segment that was removed before it was named: nobody else ever heard of it.
+const UNNAMED: SegmentName = SegmentName([0; 32]);
 /// Bytes of a row.
 const ROW_BYTES: usize = 56;
 
@@ -69,9 +71,11 @@ pub(crate) struct Segments {
 struct Known {
     rows: BTreeMap<u32, Row>,
     numbers: BTreeMap<SegmentName, u32>,
-    /// Those that lie safely with the others.
-    safe: BTreeSet<u32>,
-    /// Those whose release the peer has been told of.
+    /// Those that do not lie safely with the others yet.
+    unsafe_: BTreeSet<u32>,
+    /// Those that were removed.
+    released: BTreeSet<u32>,
+    /// Those of them of which the peer has been told.
     told: BTreeSet<u32>,
 }
 
@@ -87,8 +91,7 @@ pub(crate) struct Found {
 impl Segments {
     /// The segments that are known, in the log's directory `folder`.
     pub(crate) fn open(records: Arc<Records>, folder: &Path, events: Sender<Event>) -> Result<Arc<Self>, RecordsError> {
-        let mut known = Known { rows: records.segments()?, ..Known::default() };
-        known.numbers = known.rows.iter().map(|(number, row)| (row.name, *number)).collect();
+        let known = Known::of(records.segments()?);
         let disk = RealDisk::new(folder).map_err(|error| records.cannot_open(error))?;
         let closings = Mutex::new(None);
         Ok(Arc::new(Self { records, disk, folder: folder.to_owned(), known: Mutex::new(known), events, closings }))
@@ -108,12 +111,13 @@ impl Segments {
             for segment in &there {
                 match known.rows.get_mut(&segment.number) {
                     Some(row) if row.mark == segment.mark => {
+                        found.closed.push((row.name, u64::from(row.bytes)));
                         // Its release was not carried out before the node stopped.
                         if row.released_by != 0 {
                             row.released_by = 0;
                             changes.push((segment.number, Some(*row)));
+                            known.released.remove(&segment.number);
                         }
-                        found.closed.push((row.name, u64::from(row.bytes)));
                     }
                     _ => fresh.push(*segment),
                 }
@@ -167,12 +171,8 @@ impl Segments {
         let row = Row { name, bytes: segment.bytes, mark: segment.mark, released_by: 0 };
         {
             let mut known = self.known.lock();
-            let before = known.rows.insert(segment.number, row);
-            known.numbers.insert(name, segment.number);
-            if let Some(before) = before.filter(|before| before.name != name) {
+            if let Some(before) = known.insert(segment.number, row).filter(|before| before.name != name) {
                 // A power cut took the end of the log, and its number was used again.
-                known.numbers.remove(&before.name);
-                known.safe.remove(&segment.number);
                 let _ = self.events.send(Event::Input(Input::Released { segment: before.name }));
             }
         }
@@ -197,9 +197,7 @@ impl Segments {
         let mark = bytes.last_chunk::<192>().map_or([0; 12], |end| end[144..156].try_into().expect("12 bytes"));
         let row = Row { name, bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX), mark, released_by: 0 };
         {
-            let mut known = self.known.lock();
-            known.rows.insert(number, row);
-            known.numbers.insert(name, number);
+            self.known.lock().insert(number, row);
         }
         let kept = self.records.set_segments(&[(number, Some(row))]);
         kept.map_err(|error| RestoreError::Io { number, source: io::Error::other(error) })
@@ -210,31 +208,38 @@ impl Segments {
         let mut known = self.known.lock();
         if let Some(number) = known.numbers.get(&name).copied() {
             if safe {
-                known.safe.insert(number)
+                known.unsafe_.remove(&number);
             } else {
-                known.safe.remove(&number)
-            };
+                known.unsafe_.insert(number);
+            }
         }
     }
 
     /// Segments that the others may give back now.
     pub(crate) fn releasable(&self) -> Vec<SegmentName> {
         let mut known = self.known.lock();
-        let released: Vec<(u32, u32)> = known
-            .rows
-            .iter()
-            .filter(|(_, row)| row.released_by != 0)
-            .map(|(number, row)| (*number, row.released_by))
-            .collect();
+        let untold: Vec<u32> = known.released.difference(&known.told).copied().collect();
         let mut may = Vec::new();
-        for (number, until) in released {
+        for number in untold {
+            let row = known.rows[&number];
             // What never was safe is nothing to keep: its content is awaited further on.
-            let unsafe_itself = !known.safe.contains(&number);
-            if !known.told.contains(&number) && (unsafe_itself || known.is_safe_until(number, until)) {
+            let is_due = row.name != UNNAMED && known.unsafe_.contains(&number);
+            if is_due || known.is_safe_until(number, row.released_by) {
                 known.told.insert(number);
-                may.push(known.rows[&number].name);
+                may.push(row.name);
             }
         }
+        let nameless: Vec<u32> =
+            known.told.iter().copied().filter(|number| known.rows[number].name == UNNAMED).collect();
+        nameless.iter().for_each(|number| known.remove(*number));
+        drop(known);
+        if !nameless.is_empty() {
+            let changes: Vec<_> = nameless.into_iter().map(|number| (number, None)).collect();
+            if let Err(error) = self.records.set_segments(&changes) {
+                let _ = self.events.send(Event::Halt(error.to_string()));
+            }
+        }
+        may.retain(|name| *name != UNNAMED);
         may
     }
 
@@ -247,10 +252,8 @@ impl Segments {
     pub(crate) fn forget(&self, name: SegmentName) -> Result<(), RecordsError> {
         let number = {
             let mut known = self.known.lock();
-            let Some(number) = known.numbers.remove(&name) else { return Ok(()) };
-            known.rows.remove(&number);
-            known.safe.remove(&number);
-            known.told.remove(&number);
+            let Some(number) = known.numbers.get(&name).copied() else { return Ok(()) };
+            known.remove(number);
             number
         };
         self.records.set_segments(&[(number, None)])
@@ -262,27 +265,59 @@ impl Segments {
 }
 
 impl Known {
+    /// What was kept; nobody has told yet what is safe.
+    fn of(rows: BTreeMap<u32, Row>) -> Self {
+        let mut known = Self::default();
+        for (number, row) in rows {
+            known.insert(number, row);
+        }
+        known
+    }
+
+    /// Takes in a row, whose segment counts as unsafe until it is told otherwise; gives the one it replaces.
+    fn insert(&mut self, number: u32, row: Row) -> Option<Row> {
+        let before = self.rows.insert(number, row);
+        if let Some(before) = before.filter(|before| before.name != row.name) {
+            self.numbers.remove(&before.name);
+        }
+        self.numbers.insert(row.name, number);
+        self.unsafe_.insert(number);
+        self.told.remove(&number);
+        if row.released_by == 0 {
+            self.released.remove(&number);
+        } else {
+            self.released.insert(number);
+        }
+        before
+    }
+
+    fn remove(&mut self, number: u32) {
+        if let Some(row) = self.rows.remove(&number) {
+            self.numbers.remove(&row.name);
+        }
+        for set in [&mut self.unsafe_, &mut self.released, &mut self.told] {
+            set.remove(&number);
+        }
+    }
+
     /// Whether every segment after `from` and up to `until` is safe, or was removed after what follows it is.
     fn is_safe_until(&self, from: u32, until: u32) -> bool {
-        let mut until = until;
-        let newest =
-            |rows: &BTreeMap<u32, Row>| rows.iter().rev().find(|(_, row)| row.released_by == 0).map(|(n, _)| *n);
-        let mut at = from + 1;
-        while at <= until {
-            let Some((number, row)) = self.rows.range(at..=until).next() else { break };
-            if !self.safe.contains(number) {
-                if row.released_by == 0 {
-                    return false;
-                }
-                until = until.max(row.released_by);
-            }
-            at = number + 1;
-        }
         if until == 0 {
             return true;
         }
+        let mut until = until;
+        let mut at = from + 1;
+        while at <= until {
+            let Some(number) = self.unsafe_.range(at..=until).next().copied() else { break };
+            match self.rows[&number].released_by {
+                0 => return false,
+                by => until = until.max(by),
+            }
+            at = number + 1;
+        }
         // The last of them must be closed and known; numbers in between that are not known were given back.
-        newest(&self.rows).is_some_and(|newest| newest >= until)
+        let newest = self.rows.iter().rev().find(|(_, row)| row.released_by == 0).map(|(number, _)| *number);
+        newest.is_some_and(|newest| newest >= until)
     }
 }
 
@@ -298,10 +333,15 @@ impl Follower for Segments {
             let mut known = self.known.lock();
             let mut changed = Vec::new();
             for number in numbers {
-                if let Some(row) = known.rows.get_mut(number) {
-                    row.released_by = newest;
-                    changed.push((*number, Some(*row)));
+                // One that was not named yet is remembered all the same, for those whose content went into it.
+                let unnamed = Row { name: UNNAMED, bytes: 0, mark: [0; 12], released_by: 0 };
+                let row = known.rows.entry(*number).or_insert(unnamed);
+                row.released_by = newest;
+                changed.push((*number, Some(*row)));
+                if row.name == UNNAMED {
+                    known.unsafe_.insert(*number);
                 }
+                known.released.insert(*number);
             }
             changed
         };
@@ -312,11 +352,11 @@ impl Follower for Segments {
     }
 
     fn oldest_elsewhere(&self) -> Option<u32> {
-        self.known.lock().rows.iter().find(|(_, row)| row.released_by != 0).map(|(number, _)| *number)
+        self.known.lock().released.first().copied()
     }
 
     fn lies_elsewhere(&self, number: u32) -> bool {
-        self.known.lock().rows.get(&number).is_some_and(|row| row.released_by != 0)
+        self.known.lock().released.contains(&number)
     }
 }
 
@@ -343,8 +383,9 @@ mod tests {
     }
 
     fn known(rows: &[(u32, u32)], safe: &[u32]) -> Known {
-        let rows = rows.iter().map(|(number, by)| (*number, row(*number as u8, *by))).collect();
-        Known { rows, safe: safe.iter().copied().collect(), ..Known::default() }
+        let mut known = Known::of(rows.iter().map(|(number, by)| (*number, row(*number as u8, *by))).collect());
+        known.unsafe_.retain(|number| !safe.contains(number));
+        known
     }
 
     #[test]
@@ -365,5 +406,16 @@ mod tests {
         assert!(known(&[(1, 4), (2, 0), (4, 6), (5, 0), (6, 0)], &[1, 2, 5, 6]).is_safe_until(1, 4));
         // 4 was safe and still lies elsewhere.
         assert!(known(&[(1, 4), (2, 0), (4, 6), (5, 0)], &[1, 2, 4, 5]).is_safe_until(1, 4));
+    }
+    #[test]
+    fn one_removed_before_it_was_named_is_remembered_until_its_content_is_safe() {
+        let mut known = known(&[(1, 4), (2, 0), (3, 0)], &[1, 2, 3]);
+        known.insert(4, Row { name: UNNAMED, bytes: 0, mark: [0; 12], released_by: 6 });
+        known.insert(5, row(5, 0));
+        assert!(!known.is_safe_until(1, 4));
+        known.insert(6, row(6, 0));
+        assert!(!known.is_safe_until(1, 4));
+        known.unsafe_.retain(|number| *number == 4);
+        assert!(known.is_safe_until(1, 4));
     }
 }

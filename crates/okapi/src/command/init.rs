@@ -160,12 +160,21 @@ fn tell(session: &mut Session, owner: &Owner, founding: &Founding, founded: Foun
         frame(view, &phrase).iter().try_for_each(|line| view.line(line))?;
         view.line("")?;
     }
-    view.facts(&[
-        ("okapi up", "runs the node"),
-        ("okapi invite", "then makes a ticket by which somebody joins you"),
-        ("okapi join TICKET", "or takes the ticket of somebody who is to be joined"),
-    ])
+    for (command, does) in NEXT {
+        let command = view.paint(Tone::Strong, format_args!("{command:NEXT_WIDE$}"));
+        let does = view.paint(Tone::Faint, does);
+        view.line(format_args!("{command}  {does}"))?;
+    }
+    Ok(())
 }
+
+/// What to do then.
+const NEXT: [(&str, &str); 3] = [
+    ("okapi up", "runs the node"),
+    ("okapi invite", "makes a ticket by which somebody joins you"),
+    ("okapi join TICKET", "takes the ticket of somebody whom you join"),
+];
+const NEXT_WIDE: usize = 17;
 
 fn listens(founding: &Founding) -> String {
     let mut text = match founding.listen.as_slice() {

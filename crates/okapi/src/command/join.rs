@@ -23,7 +23,9 @@ const AHEAD_MAX_MS: u64 = 32 * 86_400_000;
 /// Join a group with a ticket
 ///
 /// The node asks the one that made the ticket, and waits until it is a member: that takes a moment, or until that node
-/// can be reached. Ctrl-C ends the waiting, not the joining. A node that is in a group with others leaves that first.
+/// can be reached. Ctrl-C ends the waiting, not the joining. A node that is in a group with others must leave it first.
+///
+/// Other users of this machine can see the words of a running command: where that matters, use `-` or --file.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

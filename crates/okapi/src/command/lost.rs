@@ -24,7 +24,7 @@ Examples:
 pub(crate) struct Args {
     /// The node: its name, or the beginning of its key
     #[arg(value_name = "NODE")]
-    node: String,
+    whom: String,
 
     /// Do not ask
     #[arg(long, short)]
@@ -35,7 +35,7 @@ impl Args {
     pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
         let client = session.client()?;
         let status = client.group_status()?;
-        let member = find(&status, &self.node)?;
+        let member = find(&status, &self.whom)?;
         let called = title(&member.name, &member.node.0);
         if !self.yes {
             if !ask::is_possible() {

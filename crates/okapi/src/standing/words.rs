@@ -113,9 +113,15 @@ pub(crate) fn ago(ms: u64) -> String {
     }
 }
 
-/// How long something takes from now on, likewise.
+/// How long something takes from now on, likewise; to the nearest unit of what is below.
 pub(crate) fn when(time: Duration) -> String {
-    ago(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let half = match ms {
+        0..60_000 => 500,
+        60_000..3_600_000 => 30_000,
+        _ => 60_000,
+    };
+    ago(ms.saturating_add(half))
 }
 
 /// Whether a node can be reached, and if not since when.
@@ -193,6 +199,8 @@ mod tests {
             assert_eq!(ago(ms), words);
         }
         assert_eq!(when(Duration::from_secs(86_400)), "24 h");
+        assert_eq!(when(Duration::from_millis(86_399_900)), "24 h", "a moment has passed since");
+        assert_eq!(when(Duration::from_secs(5399)), "1 h");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Pulse {
     out: Option<(u64, Moment)>,
     /// When the last ping was sent that it answered: up to then it hears this node, too.
     pub(crate) hears: Moment,
+    /// The driver has said that it cannot be reached; it was not heard since.
+    unreached: bool,
     /// How often in a row the two sides' books differed.
     pub(crate) differs: u32,
 }
@@ -76,6 +78,7 @@ impl Peer {
                 next_ping: now,
                 out: None,
                 hears: Moment::default(),
+                unreached: false,
                 differs: 0,
             });
         }
@@ -155,6 +158,7 @@ impl Peer {
         let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
         let was = pulse.contact;
         pulse.heard = now;
+        pulse.unreached = false;
         pulse.contact = Contact::Here;
         self.remember_contact(node);
         if was != Contact::Here {
@@ -239,12 +243,17 @@ impl Peer {
 
     /// The driver cannot reach a node: it is away, though its pings were not due yet.
     pub(super) fn unreached(&mut self, node: NodeId) {
-        if let Some(pulse) = self.pulses.nodes.get_mut(&node)
-            && pulse.contact == Contact::Here
-        {
+        let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
+        pulse.unreached = true;
+        if pulse.contact == Contact::Here {
             pulse.contact = Contact::Away;
             self.went_away(node);
         }
+    }
+
+    /// Whether the driver has tried to reach a node, and could not.
+    pub(super) fn is_unreached(&self, node: NodeId) -> bool {
+        self.pulses.nodes.get(&node).is_some_and(|pulse| pulse.unreached)
     }
 
     /// Whether a node has answered a ping that was sent at `since` or later: what else it does not answer it does not
