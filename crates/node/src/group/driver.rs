@@ -77,6 +77,8 @@ pub(crate) struct Driver {
     pub(crate) sealed_key: Blob,
     pub(crate) halted: Option<String>,
     pub(crate) join_note: String,
+    /// Whom it asked last to let it in, or to tell what it had.
+    pub(crate) asked: Option<NodeId>,
     pub(crate) events: VecDeque<(u64, String)>,
     pub(crate) tally: Tally,
     clock: Clock,
@@ -135,6 +137,7 @@ impl Driver {
             sealed_key,
             halted: None,
             join_note: String::new(),
+            asked: None,
             events: VecDeque::new(),
             tally: Tally::default(),
             clock: Clock::start(),

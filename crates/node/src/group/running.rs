@@ -257,6 +257,7 @@ impl Group {
             }),
         };
         let via = via.map_err(GroupError::Links)?;
+        driver.asked = Some(via);
         group.run(driver, receive)?;
         // After a restart the peer knows what it was doing; asked anew it begins with the list again.
         let _ = group.events.send(Event::Input(Input::Order(Order::Restore { via })));
@@ -533,6 +534,7 @@ impl Driver {
             return Err(Refusal::new(Status::Exists, text));
         }
         self.join_note.clear();
+        self.asked = Some(ticket.via);
         let Ticket { via, group, secret, .. } = *ticket;
         self.input(Input::Order(Order::Join { via, group, secret }));
         Ok(())

@@ -18,7 +18,7 @@ fn of_two_nodes_with_one_identity_the_second_stops_and_nothing_forks() {
     first.start();
     first.until("it is back", |status| is_complete(status, 4));
 
-    twin.start();
+    twin.start_at_its_own_address();
     let status = twin.until("it has stopped taking part", |status| status["state"] == "halted");
     let note = status["note"].as_str().unwrap();
     assert!(note.contains("another process") && note.contains("identity"), "{note}");
@@ -31,7 +31,7 @@ fn of_two_nodes_with_one_identity_the_second_stops_and_nothing_forks() {
     // The first goes on, and again after the twin was started once more.
     first.put_safe("another", &noise(2 << 20));
     twin.stop();
-    twin.start();
+    twin.start_at_its_own_address();
     twin.until("it has stopped again", |status| status["state"] == "halted");
     first.put_safe("a-third", &noise(2 << 20));
     assert_eq!(first.until("all is safe", is_safe)["state"], "member");

@@ -66,7 +66,7 @@ fn a_join_waits_for_whoever_made_the_ticket_and_takes_nobody_elses_word() {
     let astray = Ticket { addresses: vec![format!("tcp://{}", three.member_address())], ..parsed(&ticket) };
     let mut waiting = two.house.command(["join", &astray.to_text()]).stderr(Stdio::null()).spawn().unwrap();
     let status = two.until("it is told who is there", |status| {
-        status["state"] == "joining" && status["note"].as_str().unwrap().contains("answers")
+        status["state"] == "joining" && status["note"].as_str().unwrap().contains("is another node")
     });
     let note = status["note"].as_str().unwrap();
     assert!(note.contains(&three.member_address().to_string()) && note.contains(&three.id[..8]), "{note}");

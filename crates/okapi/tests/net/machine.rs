@@ -95,13 +95,22 @@ impl Machine {
 
     /// Starts its node.
     pub(crate) fn start(&self) {
-        let node = self.begin().unwrap_or_else(|| panic!("{}: no node\n{}", self.name, self.log()));
+        self.start_with("");
+    }
+
+    /// The same with a disk that was another machine's.
+    pub(crate) fn start_at_its_own_address(&self) {
+        self.start_with(&format!("--member-listen {}", self.member_address()));
+    }
+
+    fn start_with(&self, more: &str) {
+        let node = self.begin(more).unwrap_or_else(|| panic!("{}: no node\n{}", self.name, self.log()));
         *lock(&self.node) = Some(node);
     }
 
     /// Starts its node, which says that it can be reached; nothing if it ends before.
-    fn begin(&self) -> Option<Running> {
-        let mut node = self.spawn("up -v");
+    fn begin(&self, more: &str) -> Option<Running> {
+        let mut node = self.spawn(&format!("up -v {more}"));
         loop {
             let line = node.line()?;
             let is_up = line.contains("try next");

@@ -109,7 +109,7 @@ fn a_stranger_with_a_key_of_its_own_is_told_nothing() {
     ] {
         stranger.say(holder, body);
     }
-    stranger.links.send(holder, vec![0xee; 3000], Arc::new([7; 3000]));
+    stranger.links.send(holder, vec![0xee; 3000], Arc::new([]));
     stranger.ask_to_join(holder, group_id);
     let answer = |event: &Event| match event {
         Event::Letter { letter, .. } => Some(Letter::parse(letter).unwrap().body),
@@ -123,6 +123,15 @@ fn a_stranger_with_a_key_of_its_own_is_told_nothing() {
         _ => false,
     });
     assert_eq!(learned.count(), 0, "where the others are is nobody's business: {before:?}");
+
+    // Who sends more than letters is sent away.
+    stranger.links.send(holder, vec![0xee; 3000], Arc::new([7; 3000]));
+    let down = |event: &Event| match event {
+        Event::Down { why, .. } => Some(why.clone()),
+        _ => None,
+    };
+    let (why, _) = stranger.wait("it is sent away", down);
+    assert!(why.contains("a stranger may send letters"), "{why}");
 
     // Blocks are for members: the stream is closed before anything is said on it.
     let mut blocks = stranger.links.open_grid(holder).unwrap();
