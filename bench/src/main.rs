@@ -1,5 +1,5 @@
 //! Okapi beside its peers, measured in one run: `grid` against redis and memcached, `store` against fjall, redb and LMDB.
-//! `keys` measures what keys cost, alone.
+//! `link` measures links between members beside the bare stream below them, `keys` what keys cost.
 //!
 //! Start it with `cargo xtask bench grid` and so on: that builds it as it ships and installs the
 //! servers it needs.
@@ -8,6 +8,7 @@
 mod contender;
 mod grid;
 mod keys;
+mod link;
 mod memory_copy;
 mod options;
 mod random;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Some((what, rest)) if what == "grid" => Options::read(rest).and_then(|options| grid::run(&options)),
         Some((what, rest)) if what == "store" => Options::read(rest).and_then(|options| store::run(&options)),
         Some((what, rest)) if what == "keys" => Options::read(rest).map(|options| keys::run(&options)),
+        Some((what, rest)) if what == "link" => Options::read(rest).and_then(|options| link::run(&options)),
         Some((what, rest)) if what == store::LIFE => store::live(rest),
         _ => Err(options::USAGE.into()),
     };

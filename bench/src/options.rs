@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// The command line, as shown to whoever mistypes it.
 pub(crate) const USAGE: &str = "\
-okapi-bench grid|store|keys [--quick] [--only NAME]... [--scenario WORD] [--dir DIR]
+okapi-bench grid|store|link|keys [--quick] [--only NAME]... [--scenario WORD] [--dir DIR]
   --quick           fewer and shorter rounds: a look, not a measurement
   --only NAME       only this contender or engine (may be said several times)
   --scenario WORD   only scenarios whose name contains WORD
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the words after `grid`, `store` or `keys`.
+    /// Reads the words after the name of the bench.
     pub(crate) fn read(words: &[String]) -> Result<Self, Fault> {
         let mut options = Self::default();
         let mut words = words.iter();

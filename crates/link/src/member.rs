@@ -28,6 +28,8 @@ mod host;
 mod hub;
 mod identity;
 mod live;
+#[cfg(feature = "mdns")]
+mod local;
 mod queue;
 mod rate;
 mod settings;
@@ -39,6 +41,7 @@ pub use book::LearnError;
 pub use carrier::DialError;
 pub use dial::ProbeError;
 pub use host::{Event, Host, Room, Standing};
+pub use okapi_base::NodeId;
 pub use okapi_wire::peer::announce::Announcement;
 pub use settings::{Settings, StartError};
 pub use view::LinkView;
@@ -47,7 +50,6 @@ use crate::link::Link;
 use carrier::{Carrier, Protocol};
 use hub::Hub;
 use identity::Identity;
-use okapi_base::NodeId;
 use okapi_wire::peer::announce::{ADDRESSES_MAX, is_address, is_name};
 use okapi_wire::peer::link::{LETTER_MAX, PAYLOAD_MAX};
 use settings::Tuning;
@@ -67,6 +69,8 @@ pub struct MemberLinks {
     targets: Vec<SocketAddr>,
     /// There until it stops.
     runtime: Option<Runtime>,
+    #[cfg(feature = "mdns")]
+    local: Option<local::Local>,
 }
 
 impl MemberLinks {
@@ -98,7 +102,13 @@ impl MemberLinks {
             let hub = hub.clone();
             carrier.serve(Arc::new(move |carried| drop(hub.runtime.spawn(arrive::take(hub.clone(), carried)))));
         }
-        Ok(Self { hub, targets, runtime: Some(runtime) })
+        Ok(Self {
+            #[cfg(feature = "mdns")]
+            local: local::Local::start(&hub, &targets)?,
+            hub,
+            targets,
+            runtime: Some(runtime),
+        })
     }
 
     /// This node's name: the public half of its key.
@@ -160,6 +170,12 @@ impl MemberLinks {
         self.hub.forget(&node);
     }
 
+    /// To be called when nodes joined or parted: their connections get or lose the rights of members at once, and
+    /// addresses are exchanged anew.
+    pub fn review(&self) {
+        self.hub.review();
+    }
+
     /// Who is at an address, and its name for people. Waits for the answer; not to be called from the links' own threads.
     ///
     /// # Errors
@@ -191,6 +207,8 @@ impl MemberLinks {
     /// Says goodbye to all and stops.
     pub fn stop(mut self) {
         self.hub.stop();
+        #[cfg(feature = "mdns")]
+        drop(self.local.take());
         if let Some(runtime) = self.runtime.take() {
             let mut connections = self.hub.connections.subscribe();
             let _ = runtime

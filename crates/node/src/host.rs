@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::stores::Stores;
 use crate::visitor::Visitor;
 use okapi_base::limits::{GRIDS_MAX, RECORDS_MAX};
-use okapi_base::{BlockSize, Durability, GridId, Ticket};
+use okapi_base::{BlockSize, Durability, GridId, Index, Ticket};
 use okapi_seal::KeyError;
 use okapi_store::{Broken, Shape, WriteError};
 use okapi_wire::message::{GridCreate, GridCreated};
@@ -288,6 +288,25 @@ impl Host {
     /// host must not keep it alive beyond that.
     pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
         *self.group.write() = Some(group);
+    }
+
+    /// The records that these blocks belong to, as `grid:name`: the first few of them in the order of the blocks.
+    pub(crate) fn records_of(&self, blocks: &[(GridId, Index)], most: usize) -> Vec<String> {
+        let grids: BTreeMap<GridId, Arc<Grid>> =
+            self.all_grids().into_iter().map(|grid| (grid.definition.id, grid)).collect();
+        let mut names: Vec<String> = Vec::new();
+        for (id, index) in blocks {
+            let Some(grid) = grids.get(id) else { continue };
+            let Some(name) = grid.records.read().name_at(*index).cloned() else { continue };
+            let text = format!("{}:{name}", grid.definition.name);
+            if names.last() != Some(&text) && !names.contains(&text) {
+                names.push(text);
+            }
+            if names.len() >= most {
+                break;
+            }
+        }
+        names
     }
 
     /// Sets what is told whenever programs are served.

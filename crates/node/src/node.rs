@@ -172,6 +172,11 @@ impl Node {
         if let Some(group) = &group {
             host.set_group(Arc::clone(group) as Arc<dyn GroupDoor>);
             host.set_pace(Arc::clone(&group.pace));
+            // Weak: the group must not keep alive what it is stopped after.
+            let named = Arc::downgrade(&host);
+            group.set_names(Box::new(move |blocks, most| {
+                named.upgrade().map_or_else(Vec::new, |host| host.records_of(blocks, most))
+            }));
         }
         *streams.lock() = Some(member_streams(&serving));
         tracing::info!("serving on {}", names.join(" and "));

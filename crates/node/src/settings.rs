@@ -62,6 +62,8 @@ pub struct GroupSettings {
     pub upload_rate: u64,
     /// Bytes a second that may be received from all of them together; 0: as many as the line takes.
     pub download_rate: u64,
+    /// Whether to tell the local network where this node is, and to hear where others of its group are.
+    pub local_network: bool,
     /// Whether work for the group pauses while the machine runs on battery.
     pub pause_on_battery: bool,
 }

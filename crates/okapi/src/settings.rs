@@ -52,6 +52,12 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "OKAPI_DOWNLOAD_RATE", value_name = "SIZE", default_value = "0")]
     pub download_rate: Size,
 
+    /// Whether to find other nodes of the group on the local network, and be found, by multicast DNS: true or false
+    ///
+    /// Whoever listens on that network learns that nodes of Okapi are here and which belong together, and no more.
+    #[arg(long, env = "OKAPI_LOCAL_NETWORK", value_name = "YES", default_value = "false", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub local_network: bool,
+
     /// Whether work for the other members pauses while this machine runs on battery: true or false
     #[arg(long, env = "OKAPI_PAUSE_ON_BATTERY", value_name = "YES", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
     pub pause_on_battery: bool,

@@ -4,10 +4,9 @@ use super::carrier::{Carried, Protocol};
 use super::greet::{GreetError, Greeting, plain};
 use super::grid;
 use super::host::{Event, Standing};
-use super::hub::Hub;
+use super::hub::{Hub, PARTED};
 use okapi_wire::peer::link::{Farewell, Hello, Purpose, Reason};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Takes a stream whose other end has proven its key.
 pub(crate) async fn take(hub: Arc<Hub>, carried: Carried) {
@@ -19,7 +18,7 @@ pub(crate) async fn take(hub: Arc<Hub>, carried: Carried) {
         // Blocks are for members; what each of them may do is for the host to say.
         if standing == Standing::Member {
             let from = carried.node;
-            // Without a bell the link cannot be made, and the other end sees it closed.
+            // Where that fails the other end sees it closed.
             if let Ok(link) = grid::bridged(carried) {
                 hub.host.happened(Event::Grid { from, link });
             }
@@ -30,45 +29,46 @@ pub(crate) async fn take(hub: Arc<Hub>, carried: Carried) {
     let hub = &hub;
     // Whoever is no member takes one of few places.
     let trusted = standing == Standing::Member && greeting.node() != hub.me();
-    let place = if trusted { None } else { Some(hub.strangers.clone().try_acquire_owned().ok()) };
-    let (hello, refusal) = match greeting.hello(hub).await {
-        Ok(hello) => {
-            let refusal = refusal(hub, &greeting, &hello, standing, place.as_ref());
-            (Some(hello), refusal)
+    let place = match hub.strangers.clone().try_acquire_owned() {
+        _ if trusted => None,
+        Ok(place) => Some(place),
+        Err(_) => {
+            let farewell = plain(Reason::Crowded, "too many strangers are connected; try again in a minute");
+            return refuse(hub, greeting, Purpose::Letters, &farewell).await;
         }
+    };
+    let hello = match greeting.hello(hub).await {
+        Ok(hello) => hello,
         Err(GreetError::Said(farewell)) => {
-            hub.refused(greeting.node(), greeting.address(), &farewell.words);
-            (None, Some(farewell))
+            if trusted {
+                hub.refused(greeting.node(), greeting.address(), &farewell.words);
+            }
+            return refuse(hub, greeting, Purpose::Letters, &farewell).await;
         }
         Err(_) => return,
     };
-    let purpose = hello.as_ref().map_or(Purpose::Letters, |hello| hello.purpose);
-    let admitted = match (&hello, refusal) {
-        (Some(hello), None) => hub.admit(&greeting, hello, trusted).await,
-        (_, refusal) => Err(refusal.expect("without a hello there is a refusal")),
-    };
-    match (hello, admitted) {
-        (Some(hello), Ok(live)) => match greeting.answer(hub, purpose, Ok(())).await {
-            Ok(()) => hub.start(live, greeting, &hello, place.flatten()),
-            Err(why) => hub.never_began(&live, why.to_string()),
-        },
-        (_, Err(farewell)) => {
-            if greeting.answer(hub, purpose, Err(&farewell)).await.is_ok() {
-                greeting.part().await;
-            }
-        }
-        (None, Ok(_)) => unreachable!("nobody is admitted without a hello"),
+    if let Some(farewell) = refusal(hub, &greeting, &hello, standing) {
+        return refuse(hub, greeting, hello.purpose, &farewell).await;
+    }
+    let purpose = hello.purpose;
+    let live = hub.meet(&greeting, hello, trusted);
+    if let Err(farewell) = hub.admit(&live).await {
+        return refuse(hub, greeting, purpose, &farewell).await;
+    }
+    match greeting.answer(hub, purpose, Ok(())).await {
+        Ok(()) => hub.start(live, greeting, place),
+        Err(why) => hub.never_began(&live, why.to_string()),
+    }
+}
+
+async fn refuse(hub: &Hub, mut greeting: Greeting, purpose: Purpose, farewell: &Farewell) {
+    if greeting.answer(hub, purpose, Err(farewell)).await.is_ok() {
+        greeting.part().await;
     }
 }
 
 /// Why the other end is not taken in, if that can be said at once.
-fn refusal(
-    hub: &Hub,
-    greeting: &Greeting,
-    hello: &Hello,
-    standing: Standing,
-    place: Option<&Option<OwnedSemaphorePermit>>,
-) -> Option<Farewell> {
+fn refusal(hub: &Hub, greeting: &Greeting, hello: &Hello, standing: Standing) -> Option<Farewell> {
     if greeting.node() == hub.me() {
         if hello.run == hub.settings.run {
             return Some(plain(Reason::Done, "this node dialled itself"));
@@ -80,9 +80,5 @@ fn refusal(
     if hello.purpose == Purpose::Look {
         return Some(plain(Reason::Done, "all was said"));
     }
-    match (standing, place) {
-        (Standing::Parted, _) => Some(plain(Reason::Parted, "this node has parted from the group; it can join anew")),
-        (_, Some(None)) => Some(plain(Reason::Crowded, "too many strangers are connected; try again in a minute")),
-        _ => None,
-    }
+    (standing == Standing::Parted).then(|| plain(Reason::Parted, PARTED))
 }

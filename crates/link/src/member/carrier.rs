@@ -66,6 +66,9 @@ impl Protocol {
 /// Why dialling an address failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
+    /// There is nothing to dial.
+    #[error("no address of node {0} is known")]
+    Nowhere(NodeId),
     /// The text is no address that can be dialled.
     #[error("`{0}` is no address of a node; write tcp://host:port")]
     Address(String),

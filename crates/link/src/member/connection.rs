@@ -10,7 +10,7 @@ use super::first::first;
 use super::frames::{Broken, frame, write_all};
 use super::greet::{Greeting, plain};
 use super::host::Standing;
-use super::hub::Hub;
+use super::hub::{Hub, PARTED};
 use super::live::Live;
 use okapi_wire::Message;
 use okapi_wire::peer::link::{Farewell, Kind, Reason};
@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use writer::Writer;
 
 /// How long the last words of a connection may take.
@@ -56,6 +56,8 @@ pub(crate) async fn run(hub: Arc<Hub>, live: Arc<Live>, greeting: Greeting, plac
     let why = match end {
         End::Told(farewell) => {
             hub.told(live.node, &live.address, &farewell);
+            // Closing before all was read would destroy what the other end has not read yet.
+            let _ = timeout(PARTING, reader.drain()).await;
             farewell.words
         }
         End::Said(farewell) => {
@@ -79,6 +81,7 @@ pub(crate) async fn run(hub: Arc<Hub>, live: Arc<Live>, greeting: Greeting, plac
 async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) -> End {
     let tuning = &hub.tuning;
     let mut retires = None;
+    let mut waiting = None;
     loop {
         if place.is_some() && live.since.elapsed() >= tuning.stranger_time {
             if hub.host.standing(&live.node) == Standing::Stranger {
@@ -88,21 +91,28 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
         }
         let (waits, farewell) = {
             let outbox = live.outbox.lock();
-            (outbox.busy || outbox.asked.is_some(), outbox.farewell.clone())
+            let waits = outbox.busy || outbox.asked.is_some() || !outbox.offered.is_empty();
+            (waits, outbox.farewell.clone())
         };
-        if let Some(farewell) = farewell {
-            let until = *retires.get_or_insert_with(|| tokio::time::Instant::now() + tuning.retire);
-            if until.elapsed() > Duration::ZERO || until <= tokio::time::Instant::now() {
-                return End::Said(farewell);
-            }
+        if let Some(farewell) = farewell
+            && retires.get_or_insert_with(Instant::now).elapsed() >= tuning.retire
+        {
+            return End::Said(farewell);
         }
-        if waits && live.traffic.heard().elapsed() >= tuning.patience {
-            return End::Silent;
+        if waits {
+            let since = *waiting.get_or_insert_with(Instant::now);
+            if live.traffic.heard().max(since).elapsed() >= tuning.patience {
+                return End::Silent;
+            }
+            // It may be time for a ping.
+            live.wake.notify_one();
+        } else {
+            waiting = None;
         }
         // Whoever waits is looked at a few times within its patience; whoever does not costs nothing.
         let tick = async {
             if waits || retires.is_some() {
-                sleep(tuning.patience / 4).await;
+                sleep(tuning.patience.min(tuning.retire) / 4).await;
             } else {
                 live.watch.notified().await;
             }
@@ -125,13 +135,11 @@ fn rights(hub: &Hub, live: &Live) -> Result<bool, Farewell> {
     match hub.host.standing(&live.node) {
         Standing::Member => {
             live.trusted.store(true, Ordering::Relaxed);
-            // Of a stranger it was not kept.
-            let _ = hub.learn(live.said.clone(), Some(live));
-            live.tell(hub.members_known());
+            hub.exchange(live);
             Ok(true)
         }
         Standing::Stranger => Ok(false),
-        Standing::Parted => Err(plain(Reason::Parted, "this node has parted from the group; it can join anew")),
+        Standing::Parted => Err(plain(Reason::Parted, PARTED)),
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn until_connected(hub: Arc<Hub>, whom: Arc<Correspondent>) {
 async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
     let addresses = hub.addresses(whom);
     if addresses.is_empty() {
-        return Err("no address of this node is known".to_owned());
+        return Err(DialError::Nowhere(whom.node).to_string());
     }
     let carried = dial(hub, whom.node, addresses, Protocol::Member).await.map_err(|why| why.to_string())?;
     let address = carried.address.clone();
@@ -72,16 +72,20 @@ async fn greet(hub: &Arc<Hub>, mut greeting: Greeting) -> Result<(), GreetError>
     let hello = greeting.dial(hub, Purpose::Letters).await?;
     // Whom the host writes to it knows, even where it is not a member yet: that is how one joins.
     let trusted = hub.host.standing(&greeting.node()) != Standing::Parted;
-    match hub.admit(&greeting, &hello, trusted).await {
-        Ok(live) => {
-            hub.start(live, greeting, &hello, None);
-            Ok(())
+    let live = hub.meet(&greeting, hello, trusted);
+    match hub.admit(&live).await {
+        Ok(()) => hub.start(live, greeting, None),
+        // The other end has taken it already and may be sending: it is heard to its end.
+        Err(farewell) if farewell.reason == Reason::Replaced => {
+            live.close(farewell);
+            hub.start(live, greeting, None);
         }
         Err(farewell) => {
             greeting.leave(&farewell).await;
-            Err(GreetError::Said(farewell))
+            return Err(GreetError::Said(farewell));
         }
     }
+    Ok(())
 }
 
 /// Dials all addresses, each a little after the one before, and takes the first that proves to be the node.
@@ -108,7 +112,7 @@ pub(crate) async fn dial(
         // While there are others to try, none is waited for to its end.
         let joined = match (attempts.is_empty(), more) {
             (true, true) => continue,
-            (true, false) => return Err(failure.unwrap_or_else(|| DialError::Address(String::new()))),
+            (true, false) => return Err(failure.unwrap_or(DialError::Nowhere(node))),
             (false, true) => match timeout(hub.tuning.stagger, attempts.join_next()).await {
                 Ok(joined) => joined,
                 Err(_) => continue,

@@ -83,8 +83,9 @@ impl Greeting {
             Kind::Farewell => {
                 let farewell: Farewell = self.reader.message(head).await?;
                 match (farewell.reason, purpose) {
-                    (Reason::Done, Purpose::Look) => Ok(hello),
-                    _ => Err(GreetError::Told(farewell)),
+                    (Reason::Twin, _) | (_, Purpose::Letters) => Err(GreetError::Told(farewell)),
+                    // Whoever only looked has seen what it wanted.
+                    (_, Purpose::Look) => Ok(hello),
                 }
             }
             _ => Err(Broken::Misplaced("neither a welcome nor a farewell follows the hello").into()),
@@ -152,16 +153,8 @@ impl Greeting {
         let _ = timeout(PARTING, parting).await;
     }
 
-    pub(crate) fn parties(&self, hello: &Hello) -> Parties {
-        Parties {
-            node: self.node,
-            run: hello.run,
-            started: hello.started,
-            dialled: self.dialled,
-            address: self.address.clone(),
-            kind: self.kind,
-            said: hello.announcement.clone(),
-        }
+    pub(crate) fn parties(&self, hello: Hello) -> Parties {
+        Parties { hello, dialled: self.dialled, address: self.address.clone(), kind: self.kind }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {

@@ -92,12 +92,23 @@ pub enum Event {
 
 /// Memory for what was received. Whoever keeps it keeps others from sending.
 #[derive(Debug)]
-pub struct Room(pub(crate) OwnedSemaphorePermit);
+pub struct Room {
+    letter: OwnedSemaphorePermit,
+    payload: Option<OwnedSemaphorePermit>,
+}
 
 impl Room {
+    pub(crate) fn of(letter: OwnedSemaphorePermit) -> Self {
+        Self { letter, payload: None }
+    }
+
+    pub(crate) fn and(self, payload: OwnedSemaphorePermit) -> Self {
+        Self { payload: Some(payload), ..self }
+    }
+
     /// Bytes of it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.num_permits()
+        self.letter.num_permits() + self.payload.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 }

@@ -23,6 +23,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
+/// What a node hears that has left the group.
+pub(crate) const PARTED: &str = "this node has parted from the group; it can join anew";
+
 /// All that the links of a node share.
 pub(crate) struct Hub {
     pub(crate) identity: Identity,
@@ -135,6 +138,9 @@ impl Hub {
 
     /// Takes a letter to send, and sees to it that there is a connection.
     pub(crate) fn send(self: &Arc<Self>, to: NodeId, letter: Vec<u8>, payload: Arc<[u8]>) {
+        if to == self.me() {
+            return;
+        }
         let whom = self.correspondent(to);
         if let Next::Dial = whom.post(Letter { letter, payload, since: Instant::now() }) {
             self.runtime.spawn(dial::until_connected(self.clone(), whom));
@@ -189,7 +195,8 @@ impl Hub {
         *known = signed(&self.identity, &self.settings.name, stamp, addresses);
         let announcement = known.clone();
         drop(known);
-        self.spread(announcement, None);
+        self.spread(&announcement, None);
+        self.host.happened(Event::Announced(announcement));
     }
 
     /// Takes an announcement in, from the host or from another node, and tells it to all that may not have it.
@@ -207,7 +214,10 @@ impl Hub {
         if let Some(whom) = whom {
             whom.dial_anew();
         }
-        self.spread(announcement, from);
+        self.spread(&announcement, from);
+        if from.is_some() {
+            self.host.happened(Event::Announced(announcement));
+        }
         Ok(())
     }
 
@@ -221,11 +231,12 @@ impl Hub {
             *known = signed(&self.identity, &self.settings.name, former.stamp + 1, known.addresses.clone());
             let announcement = known.clone();
             drop(known);
-            self.spread(announcement, None);
+            self.spread(&announcement, None);
+            self.host.happened(Event::Announced(announcement));
         }
     }
 
-    fn spread(&self, announcement: Announcement, from: Option<&Live>) {
+    fn spread(&self, announcement: &Announcement, from: Option<&Live>) {
         let node = announcement.node;
         let may_be_told = node == self.me() || self.host.standing(&node) == Standing::Member;
         for whom in self.correspondents().iter().filter(|_| may_be_told) {
@@ -234,7 +245,6 @@ impl Hub {
                 live.tell([node]);
             }
         }
-        self.host.happened(Event::Announced(announcement));
     }
 
     /// All nodes whose announcements a member may be told.
@@ -247,27 +257,30 @@ impl Hub {
 
 /// Connections.
 impl Hub {
-    /// Makes a connection of a stream on which both ends have said hello, unless another one stands in its way. It is to
-    /// be driven by [`Hub::start`], or given up by [`Hub::never_began`].
-    pub(crate) async fn admit(
-        self: &Arc<Self>,
-        greeting: &Greeting,
-        hello: &Hello,
-        trusted: bool,
-    ) -> Result<Arc<Live>, Farewell> {
+    /// A connection on which both ends have said hello, not yet in use.
+    pub(crate) fn meet(&self, greeting: &Greeting, hello: Hello, trusted: bool) -> Arc<Live> {
+        let ahead = hello.stamp.cast_signed().wrapping_sub((self.settings.clock)().cast_signed());
+        if ahead.unsigned_abs() > CLOCK_TOLERANCE {
+            self.host.happened(Event::ClockOff { node: greeting.node(), milliseconds: ahead });
+        }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let fresh = Arc::new(Live::new(number, greeting.parties(hello), trusted, greeting.traffic.clone()));
+        Arc::new(Live::new(number, greeting.parties(hello), trusted, greeting.traffic.clone()))
+    }
+
+    /// Lets letters take this connection from now on, unless another one stands in its way. It is to be driven by
+    /// [`Hub::start`] then, or given up by [`Hub::never_began`].
+    pub(crate) async fn admit(self: &Arc<Self>, fresh: &Arc<Live>) -> Result<(), Farewell> {
         let whom = self.correspondent(fresh.node);
         loop {
             let old = {
                 let mut state = whom.state.lock();
                 match state.live.clone() {
-                    Some(old) if !self.yields(&old, &fresh) => old,
+                    Some(old) if !self.yields(&old, fresh) => old,
                     old => {
                         state.live = Some(fresh.clone());
                         drop(state);
-                        self.took(&fresh, old, greeting.address());
-                        return Ok(fresh);
+                        self.took(fresh, old);
+                        return Ok(());
                     }
                 }
             };
@@ -286,8 +299,8 @@ impl Hub {
                     if state.live.as_ref().is_some_and(|live| live.id == old.id) {
                         state.live = Some(fresh.clone());
                         drop(state);
-                        self.took(&fresh, Some(old), greeting.address());
-                        return Ok(fresh);
+                        self.took(fresh, Some(old));
+                        return Ok(());
                     }
                 }
             }
@@ -302,9 +315,9 @@ impl Hub {
     }
 
     /// A new connection took the place of none or an old one.
-    fn took(self: &Arc<Self>, fresh: &Arc<Live>, old: Option<Arc<Live>>, address: &str) {
+    fn took(self: &Arc<Self>, fresh: &Arc<Live>, old: Option<Arc<Live>>) {
         match old {
-            None => self.host.happened(Event::Up { node: fresh.node, address: address.to_owned() }),
+            None => self.host.happened(Event::Up { node: fresh.node, address: fresh.address.clone() }),
             Some(old) if old.run == fresh.run => {
                 old.close(plain(Reason::Replaced, "another connection between the two is in use"));
             }
@@ -327,24 +340,39 @@ impl Hub {
         Farewell { twin: Some(Box::new(*presence)), ..plain(Reason::Twin, words) }
     }
 
-    /// Drives a connection that was admitted, in a task of its own.
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        live: Arc<Live>,
-        greeting: Greeting,
-        hello: &Hello,
-        place: Option<OwnedSemaphorePermit>,
-    ) {
-        let ahead = hello.stamp.cast_signed().wrapping_sub((self.settings.clock)().cast_signed());
-        if ahead.unsigned_abs() > CLOCK_TOLERANCE {
-            self.host.happened(Event::ClockOff { node: live.node, milliseconds: ahead });
-        }
+    /// Drives a connection, in a task of its own. `place` is a stranger's.
+    pub(crate) fn start(self: &Arc<Self>, live: Arc<Live>, greeting: Greeting, place: Option<OwnedSemaphorePermit>) {
         if live.is_trusted() {
-            let _ = self.learn(hello.announcement.clone(), Some(&live));
-            live.tell(self.members_known());
+            self.exchange(&live);
         }
         self.connections.send_modify(|count| *count += 1);
         self.runtime.spawn(connection::run(self.clone(), live, greeting, place));
+    }
+
+    /// Takes in what a member says of itself, and tells it of all others.
+    pub(crate) fn exchange(&self, live: &Live) {
+        if self.learn(live.announcement.clone(), Some(live)) == Err(LearnError::Old)
+            && self.announced(&live.node).is_some_and(|known| known.stamp > live.announcement.stamp)
+        {
+            // It does not know what it said itself, under a clock that was ahead: it will say something newer.
+            live.outbox.lock().news.insert(live.node);
+        }
+        live.tell(self.members_known());
+    }
+
+    /// What nodes are to the group may have changed.
+    pub(crate) fn review(&self) {
+        for whom in self.correspondents() {
+            let Some(live) = whom.state.lock().live.clone() else { continue };
+            match self.host.standing(&live.node) {
+                Standing::Parted => live.close(plain(Reason::Parted, PARTED)),
+                Standing::Member => {
+                    live.trusted.store(true, Ordering::Relaxed);
+                    self.exchange(&live);
+                }
+                Standing::Stranger => {}
+            }
+        }
     }
 
     /// A connection was lost before it was driven.
@@ -355,7 +383,9 @@ impl Hub {
 
     /// A connection is over.
     pub(crate) fn ended(self: &Arc<Self>, live: &Live, why: String) {
-        let whom = self.correspondent(live.node);
+        self.connections.send_modify(|count| *count -= 1);
+        // A node that was forgotten has none.
+        let Some(whom) = self.correspondents.lock().get(&live.node).cloned() else { return };
         let mut state = whom.state.lock();
         let was_current = state.live.as_ref().is_some_and(|current| current.id == live.id);
         let offered = std::mem::take(&mut live.outbox.lock().offered);
@@ -380,8 +410,22 @@ impl Hub {
         }
         if dial {
             self.runtime.spawn(dial::until_connected(self.clone(), whom));
+        } else if !live.is_trusted() {
+            self.drop_stranger(&whom);
         }
-        self.connections.send_modify(|count| *count -= 1);
+    }
+
+    /// Keeps nothing of a stranger to whom nobody has anything to say: there may be many of them.
+    fn drop_stranger(&self, whom: &Arc<Correspondent>) {
+        let mut correspondents = self.correspondents.lock();
+        let unused = {
+            let state = whom.state.lock();
+            state.live.is_none() && !state.dialling && state.queue.is_empty() && state.hints.is_empty()
+        };
+        // Besides the entry itself there is only the one at hand; others are made under this lock.
+        if unused && Arc::strong_count(whom) == 2 {
+            correspondents.remove(&whom.node);
+        }
     }
 
     /// Another end's farewell, where it means more than that a connection is over.
@@ -421,7 +465,7 @@ impl Hub {
     }
 }
 
-fn signed(identity: &Identity, name: &str, stamp: u64, addresses: Vec<String>) -> Announcement {
+pub(crate) fn signed(identity: &Identity, name: &str, stamp: u64, addresses: Vec<String>) -> Announcement {
     let mut announcement =
         Announcement { node: identity.node(), stamp, name: name.to_owned(), addresses, signature: [0; 64] };
     announcement.signature = identity.sign(ANNOUNCEMENT, &announcement.signed_bytes());

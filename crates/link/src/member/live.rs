@@ -5,7 +5,7 @@ use super::queue::Letter;
 use super::rate::Rate;
 use okapi_base::NodeId;
 use okapi_wire::peer::announce::Announcement;
-use okapi_wire::peer::link::{Farewell, Presence};
+use okapi_wire::peer::link::{Farewell, Hello, Presence};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub(crate) struct Live {
     pub(crate) run: [u8; 16],
     /// When that process started, in its own milliseconds since 1970.
     pub(crate) started: u64,
+    /// What the node said of itself.
+    pub(crate) announcement: Announcement,
     /// Whether this end dialled.
     pub(crate) dialled: bool,
     pub(crate) address: String,
     pub(crate) kind: &'static str,
-    /// Where it can be reached, as it said at first.
-    pub(crate) said: Announcement,
     pub(crate) since: Instant,
     /// Whether the other end has the rights of a member.
     pub(crate) trusted: AtomicBool,
@@ -87,27 +87,24 @@ pub(crate) struct Offered {
 
 /// What both ends know when they have said hello.
 pub(crate) struct Parties {
-    pub(crate) node: NodeId,
-    pub(crate) run: [u8; 16],
-    pub(crate) started: u64,
+    pub(crate) hello: Hello,
     pub(crate) dialled: bool,
     pub(crate) address: String,
     pub(crate) kind: &'static str,
-    pub(crate) said: Announcement,
 }
 
 impl Live {
     pub(crate) fn new(id: u64, parties: Parties, trusted: bool, traffic: Arc<Traffic>) -> Self {
-        let Parties { node, run, started, dialled, address, kind, said } = parties;
+        let Parties { hello: Hello { run, started, announcement, .. }, dialled, address, kind } = parties;
         Self {
             id,
-            node,
+            node: announcement.node,
             run,
             started,
+            announcement,
             dialled,
             address,
             kind,
-            said,
             since: Instant::now(),
             trusted: AtomicBool::new(trusted),
             held_up: AtomicBool::new(false),

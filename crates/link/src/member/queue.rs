@@ -90,7 +90,7 @@ impl Queue {
         let mut bytes = 0;
         for line in [&mut self.small, &mut self.large] {
             line.retain(|letter| {
-                let fresh = now.saturating_duration_since(letter.since) <= age;
+                let fresh = now.saturating_duration_since(letter.since) < age;
                 if !fresh {
                     dropped += 1;
                     bytes += letter.bytes();

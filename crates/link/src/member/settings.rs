@@ -29,6 +29,10 @@ pub struct Settings {
     pub queued_all: usize,
     /// Bytes of payloads received, or about to be, that the host has not let go of. At least one payload's.
     pub received: usize,
+    /// Tell the local network where this node is (by multicast DNS, to whoever listens there), and hear where the others of
+    /// its group are. The 16 bytes stand for the group and should say nothing to others.
+    #[cfg(feature = "mdns")]
+    pub local_network: Option<[u8; 16]>,
     /// Threads that drive the links.
     pub threads: usize,
     /// Milliseconds since 1970.
@@ -50,6 +54,8 @@ impl Settings {
             queued_each: 64 << 20,
             queued_all: 256 << 20,
             received: 64 << 20,
+            #[cfg(feature = "mdns")]
+            local_network: None,
             threads: 2,
             clock: Arc::new(wall_clock),
         }
@@ -89,6 +95,10 @@ pub enum StartError {
         /// The system's own words.
         source: std::io::Error,
     },
+    /// The local network cannot be told.
+    #[cfg(feature = "mdns")]
+    #[error("the local network cannot be told where this node is: {0}; leave it out of the settings to go on")]
+    LocalNetwork(String),
     /// The operating system refused threads, or what they wait with.
     #[error("the threads of the links cannot be started: {0}")]
     Threads(std::io::Error),

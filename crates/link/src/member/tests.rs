@@ -1,26 +1,37 @@
 //! Whole links against each other, over real sockets of this machine.
 
 use super::*;
+use okapi_base::NodeId;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 use zeroize::Zeroizing;
 
+mod connections;
+mod flow;
+mod garbage;
+mod grid;
+mod letters;
+mod raw;
+mod relay;
+mod standing;
+mod twins;
+
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-mod letters;
 
 /// A host that remembers all that happens.
 pub(super) struct Recorder {
     events: Mutex<VecDeque<Event>>,
     came: Condvar,
     standings: Mutex<HashMap<NodeId, Standing>>,
+    /// What nodes are that are not named.
+    others: Standing,
 }
 
 impl Host for Recorder {
     fn standing(&self, node: &NodeId) -> Standing {
-        self.standings.lock().get(node).copied().unwrap_or(Standing::Member)
+        self.standings.lock().get(node).copied().unwrap_or(self.others)
     }
 
     fn happened(&self, event: Event) {
@@ -45,6 +56,51 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    pub(super) fn new(others: Standing) -> Self {
+        Self { events: Mutex::default(), came: Condvar::new(), standings: Mutex::default(), others }
+    }
+
+    pub(super) fn set(&self, node: NodeId, standing: Standing) {
+        self.standings.lock().insert(node, standing);
+    }
+
+    /// Waits until the connection to `node` is there.
+    pub(super) fn up(&self, node: NodeId) -> String {
+        self.wait("a connection", |event| match event {
+            Event::Up { node: up, address } if *up == node => Some(address.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until it is gone, and says why.
+    pub(super) fn down(&self, node: NodeId) -> String {
+        self.wait("the end of a connection", |event| match event {
+            Event::Down { node: down, why } if *down == node => Some(why.clone()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn refused(&self, node: NodeId) -> String {
+        self.wait("a refusal", |event| match event {
+            Event::Refused { node: refused, why, .. } if *refused == node => Some(why.clone()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn twin(&self) -> String {
+        self.wait("word of a twin", |event| match event {
+            Event::Twin { said, .. } => Some(said.clone()),
+            _ => None,
+        })
+    }
+
+    /// Whether something like this has happened and was not taken out.
+    pub(super) fn has(&self, pick: impl Fn(&Event) -> bool) -> bool {
+        self.events.lock().iter().any(pick)
+    }
+}
+
 /// A node with links and a host.
 pub(super) struct Node {
     pub(super) links: MemberLinks,
@@ -58,6 +114,11 @@ impl Node {
     }
 
     pub(super) fn with(seed: u8, change: impl FnOnce(&mut Settings, &mut Tuning)) -> Self {
+        Self::among(seed, Standing::Member, change)
+    }
+
+    /// A node that takes all others for this.
+    pub(super) fn among(seed: u8, others: Standing, change: impl FnOnce(&mut Settings, &mut Tuning)) -> Self {
         static RUNS: AtomicUsize = AtomicUsize::new(1);
         let mut run = [0; 16];
         run[..8].copy_from_slice(&RUNS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
@@ -66,13 +127,22 @@ impl Node {
         settings.name = format!("node {seed}");
         let mut tuning = Tuning::default();
         change(&mut settings, &mut tuning);
-        let host = Arc::new(Recorder { events: Mutex::default(), came: Condvar::new(), standings: Mutex::default() });
+        let host = Arc::new(Recorder::new(others));
         let links = MemberLinks::start_tuned(settings, host.clone(), tuning).unwrap();
         Self { links, host }
     }
 
     pub(super) fn id(&self) -> NodeId {
         self.links.node()
+    }
+
+    /// Its first address.
+    pub(super) fn address(&self) -> String {
+        format!("tcp://{}", self.links.targets()[0])
+    }
+
+    pub(super) fn say(&self, to: &Self, words: &[u8]) {
+        self.links.send(to.id(), words.to_vec(), Arc::default());
     }
 
     /// Learns where another one is.

@@ -71,13 +71,18 @@ pub(crate) fn proven(connection: &CommonState) -> Option<(NodeId, Protocol)> {
 
 /// Takes whoever proves an Ed25519 key, or only the one that is wanted.
 #[derive(Debug)]
-struct AnyNode {
+pub(crate) struct AnyNode {
     provider: Arc<CryptoProvider>,
     wanted: Option<NodeId>,
     found: Arc<OnceLock<NodeId>>,
 }
 
 impl AnyNode {
+    #[cfg(test)]
+    pub(crate) fn any() -> Self {
+        Self { provider: provider(), wanted: None, found: Arc::default() }
+    }
+
     fn check(&self, key: &CertificateDer<'_>) -> Result<(), Error> {
         let node = node_of(key).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let _ = self.found.set(node);

@@ -19,8 +19,8 @@ pub(crate) const KEY_FILE: &str = "node.key";
 const GIFT_FILE: &str = "group.toml";
 /// The file that is there while a restore is under way: through whom.
 const RESTORE_FILE: &str = "restore";
-/// The smallest disk that can be given, in bytes: a few segments for each half.
-pub const GIVE_MIN: u64 = 256 << 20;
+/// The smallest disk that can be given, in bytes: the least that a log can be kept in, twice.
+pub const GIVE_MIN: u64 = 64 << 20;
 /// Bytes of the name of a node.
 pub const NAME_MAX: usize = 64;
 
@@ -357,7 +357,7 @@ mod tests {
         assert!(Gift::parse(good).is_ok());
         for (from, to, what) in [
             ("name = \"a\"", "", "`name` is missing"),
-            ("1000000000", "-1", "`give` is no number from 268435456 on"),
+            ("1000000000", "-1", "`give` is no number from 67108864 on"),
             ("[::1]:1", "[::1]", "`[::1]` is no ADDRESS:PORT"),
             ("[]", "7", "`advertise` is no list"),
         ] {

@@ -8,6 +8,7 @@ use crate::settings::GroupSettings;
 use okapi_base::NodeId;
 use okapi_link::member::{self, Announcement, LinkView, MemberLinks, Standing};
 use okapi_peers::{Blob, Input};
+use okapi_seal::Hasher;
 use okapi_wire::Message as _;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ impl Links {
         settings.name.clone_from(&seat.gift.name);
         settings.advertise = seat.gift.advertise.iter().map(|address| with_scheme(address)).collect();
         (settings.upload, settings.download) = (seat.settings.upload_rate, seat.settings.download_rate);
+        settings.local_network = seat.settings.local_network.then(|| local_tag(&hook));
         let book = hook.records.book().map_err(|error| error.to_string())?;
         let ears = Arc::new(Ears { hook, streams: Arc::clone(streams) });
         let links = MemberLinks::start(settings, ears).map_err(|error| error.to_string())?;
@@ -158,6 +160,12 @@ fn facts(view: LinkView) -> LinkFacts {
     };
     let round_trip_us = u32::try_from(round_trip).unwrap_or(u32::MAX);
     LinkFacts { name: view.name.unwrap_or_default(), address, connected, failed, round_trip_us, sent, received }
+}
+
+/// What stands for the group on a local network: it says nothing to those who are not in it.
+fn local_tag(hook: &Hook) -> [u8; 16] {
+    let digest = Hasher::new("okapi 2026 group on a local network").add(&hook.group.0).digest();
+    *digest.0.first_chunk().expect("a digest has more")
 }
 
 /// Where the node listens for members.

@@ -15,12 +15,13 @@ use super::yard::Shards;
 use crate::group::{GroupDoor, RestoreVia, WhenSafe};
 use crate::refusal::Refusal;
 use crate::settings::GroupSettings;
-use okapi_base::{MemberId, NodeId};
+use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
 use okapi_peers::{Blob, Identity, Input, Order, Peer, Phase};
 use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
 use okapi_wire::Status;
-use okapi_wire::message::GroupStatus;
+use okapi_wire::message::group::RISK_RECORDS_MAX;
+use okapi_wire::message::{GroupRisk, GroupStatus};
 use okapi_wire::peer::ticket::{ADDRESSES_MAX, Ticket, is_address};
 use parking_lot::{Mutex, RwLock};
 use std::io;
@@ -36,6 +37,8 @@ const SHARDS_FOLDER: &str = "shards";
 const RECORDS_FILE: &str = "group.redb";
 /// The directory of the log.
 const LOG_FOLDER: &str = "log";
+/// Segments at risk whose records are named.
+const NAMED_MAX: usize = 16;
 /// How often is told how far a restore is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long the driver may take to answer.
@@ -65,10 +68,14 @@ pub(crate) struct Group {
     pub(crate) pace: Arc<Pace>,
     carrier: Arc<dyn Carrier>,
     log: RwLock<Option<Arc<Log>>>,
+    names: RwLock<Option<Names>>,
     mind_battery: bool,
     ending: Arc<Ending>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// Tells which records some blocks belong to: at most so many.
+pub(crate) type Names = Box<dyn Fn(&[(GridId, Index)], usize) -> Vec<String> + Send + Sync>;
 
 /// Why the group's part could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +131,8 @@ impl GroupError {
 
 /// What carriers call when something happens, and what they may ask.
 pub(crate) struct Hook {
+    /// The group that the node is in at its start.
+    pub(crate) group: GroupId,
     pub(crate) events: Sender<Event>,
     pub(crate) roster: Arc<RwLock<Roster>>,
     pub(crate) records: Arc<Records>,
@@ -290,7 +299,12 @@ impl Group {
         let now = Clock::start().now();
         let peer = Peer::open(seat.peer_identity(), seat.gift.peer_settings(), entropy, now, &kept)?;
         let roster = Arc::new(RwLock::new(Roster::of(peer.members())));
-        let hook = Hook { events: events.clone(), roster: Arc::clone(&roster), records: Arc::clone(&records) };
+        let hook = Hook {
+            group: peer.group(),
+            events: events.clone(),
+            roster: Arc::clone(&roster),
+            records: Arc::clone(&records),
+        };
         let carrier = carrier(hook).map_err(GroupError::Links)?;
         let pace = Arc::new(Pace::new());
         let (keeper, keeping) = super::keeper::start(Arc::clone(&records), events.clone())
@@ -322,6 +336,7 @@ impl Group {
             pace,
             carrier,
             log: RwLock::new(None),
+            names: RwLock::new(None),
             mind_battery: seat.settings.pause_on_battery,
             ending: Arc::default(),
             threads: Mutex::new(vec![keeping]),
@@ -354,6 +369,22 @@ impl Group {
         Ok(())
     }
 
+    /// Sets who tells what blocks are called.
+    pub(crate) fn set_names(&self, names: Names) {
+        *self.names.write() = Some(names);
+    }
+
+    /// Says by name what lies in the first segments at risk.
+    fn name_risks(&self, risks: &mut [GroupRisk]) {
+        let (log, names) = (self.log.read().clone(), self.names.read());
+        let (Some(log), Some(names)) = (log, &*names) else { return };
+        for risk in risks.iter_mut().take(NAMED_MAX) {
+            if let Some(number) = self.segments.number(risk.segment) {
+                risk.records = names(&log.blocks_in(number), RISK_RECORDS_MAX);
+            }
+        }
+    }
+
     /// Under which addresses it is reached.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.carrier.addresses()
@@ -371,6 +402,7 @@ impl Group {
             }
         }
         *self.log.write() = None;
+        *self.names.write() = None;
     }
 
     /// Asks the driver, and waits for its answer.
@@ -410,7 +442,11 @@ impl GroupDoor for Group {
         let told = self.ask(move |driver| {
             report(driver, &Sources { gift: &gift, number, member, log: log.as_deref(), carrier: &*carrier })
         });
-        told.unwrap_or_else(|refusal| GroupStatus {
+        let named = told.map(|mut status| {
+            self.name_risks(&mut status.risks);
+            status
+        });
+        named.unwrap_or_else(|refusal| GroupStatus {
             note: refusal.text,
             state: okapi_wire::message::GroupState::Halted,
             ..GroupStatus::alone(okapi_base::GroupId([0; 32]), self.node, self.member)

@@ -185,6 +185,11 @@ impl Segments {
         self.known.lock().rows.values().filter(|row| row.released_by == 0).map(|row| row.name).collect()
     }
 
+    /// The number of a segment.
+    pub(crate) fn number(&self, name: SegmentName) -> Option<u32> {
+        self.known.lock().numbers.get(&name).copied()
+    }
+
     /// A segment's bytes, as they lie.
     pub(crate) fn read(&self, name: SegmentName) -> Option<Blob> {
         let number = *self.known.lock().numbers.get(&name)?;

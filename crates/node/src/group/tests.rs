@@ -304,6 +304,27 @@ fn what_is_deleted_and_compacted_is_given_back() {
 }
 
 #[test]
+fn what_is_at_risk_is_told_by_name() {
+    let mut houses = group(2);
+    houses[1].stop();
+    let names = |blocks: &[(GridId, Index)], most: usize| -> Vec<String> {
+        blocks.iter().take(most).map(|(grid, index)| format!("{}:{}", grid.0, index.get())).collect()
+    };
+    houses[0].door().set_names(Box::new(names));
+    for index in [4, 2, 2] {
+        houses[0].put(index, &content(index));
+    }
+    houses[0].log.as_ref().unwrap().close_segment().unwrap();
+    let status = houses[0].until("it is at risk", |status| status.own.at_risk > 0);
+    assert_eq!(status.risks.len(), 1);
+    assert_eq!(
+        (status.risks[0].survives, &status.risks[0].records[..]),
+        (0, &["5:4".to_owned(), "5:2".to_owned()][..])
+    );
+    assert!(status.own.local_bytes >= 120_000, "{status:#?}");
+}
+
+#[test]
 fn doors_say_no_in_words() {
     let houses = group(2);
     let (one, two) = (houses[0].door(), houses[1].door());

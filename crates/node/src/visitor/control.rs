@@ -68,21 +68,10 @@ impl Visitor {
             Op::Follow => self.follow(ask, body),
             // A node follows nobody by itself.
             Op::Mark => Err(Status::Unsupported.into()),
-            Op::NodeStatus => {
+            Op::NodeStatus | Op::Verify | Op::Compact => {
                 self.owner()?;
                 empty(ask)?;
-                write(body, &NodeStatus { facts: self.host.status() });
-                done
-            }
-            Op::Verify => {
-                self.owner()?;
-                empty(ask)?;
-                Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.verify())))?)
-            }
-            Op::Compact => {
-                self.owner()?;
-                empty(ask)?;
-                Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.compact()?)))?)
+                self.of_node(op, ask, body)
             }
             Op::GroupStatus
             | Op::GroupInvite
@@ -95,6 +84,18 @@ impl Visitor {
                 Ok(self.group(op, ask)?)
             }
             Op::Hello | Op::Get | Op::Put | Op::List | Op::Runs => unreachable!("answered elsewhere"),
+        }
+    }
+
+    /// What only the owner asks, of the node itself.
+    fn of_node(&mut self, op: Op, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
+        match op {
+            Op::NodeStatus => {
+                write(body, &NodeStatus { facts: self.host.status() });
+                Ok(Control::Done(Status::Ok))
+            }
+            Op::Verify => Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.verify())))?),
+            _ => Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.compact()?)))?),
         }
     }
 

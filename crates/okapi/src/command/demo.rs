@@ -80,7 +80,7 @@ impl Args {
 
 fn stop(session: &mut Session, place: &Path) -> Result<(), Failure> {
     if !place.join(machine::MARK).exists() {
-        return Err(Failure::of("not-found", format!("no demo is at {}", place.display())));
+        return Err(Failure::not_found(format!("no demo is at {}", place.display())));
     }
     let ended = Machine::end_all(place)?;
     std::fs::remove_dir_all(place).map_err(|error| Failure::io(place.display(), &error))?;

@@ -5,13 +5,11 @@ use crate::disk::Room;
 use crate::failure::Failure;
 use crate::size::Size;
 use okapi_node::LockError;
-use okapi_node::group::{FoundError, Founding, is_address, is_founded};
+use okapi_node::group::{FoundError, Founding, GIVE_MIN, is_address, is_founded};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-/// The least that can be given, in bytes: a few segments in each half.
-const GIVE_MIN: u64 = 64 << 20;
 /// Where a node listens for other members unless it is told otherwise.
 const LISTEN: &str = "0.0.0.0:7072";
 /// Bytes of a node's name.

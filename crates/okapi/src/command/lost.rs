@@ -58,13 +58,13 @@ impl Args {
 /// [`Failure`] if there is none, or more than one.
 pub(crate) fn find<'s>(status: &'s GroupStatus, wanted: &str) -> Result<&'s GroupMember, Failure> {
     let there = || status.members.iter().filter(|member| member.state != MemberState::Parted);
-    let named: Vec<&GroupMember> = there().filter(|member| member.name == wanted).collect();
+    let named: Vec<&GroupMember> = there().filter(|member| !wanted.is_empty() && member.name == wanted).collect();
     let is_key = wanted.len() >= 4 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
     let begins = |member: &&GroupMember| is_key && hex(&member.node.0).starts_with(&wanted.to_ascii_lowercase());
     let found = if named.is_empty() { there().filter(begins).collect() } else { named };
     match found[..] {
         [one] => Ok(one),
-        [] => Err(Failure::of("not-found", format!("no node of the group is `{wanted}`; `okapi members` lists them"))),
+        [] => Err(Failure::not_found(format!("no node of the group is `{wanted}`; `okapi members` lists them"))),
         _ => Err(Failure::usage(format!("`{wanted}` is more than one node; write more of its key"))),
     }
 }

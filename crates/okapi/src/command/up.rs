@@ -141,6 +141,7 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         listen: node.member_listen.clone(),
         upload_rate: node.upload_rate.0,
         download_rate: node.download_rate.0,
+        local_network: node.local_network,
         pause_on_battery: node.pause_on_battery,
     };
     Ok(NodeSettings {

@@ -69,6 +69,10 @@ impl GroupDoor for Pretend {
         Ok(())
     }
 
+    fn lost(&self, node: NodeId) -> Result<(), Refusal> {
+        self.told(format!("lost {}", node.0[0]))
+    }
+
     fn when_safe(&self, then: WhenSafe) {
         then(self.state.lock().unwrap().safe.clone());
     }
@@ -133,6 +137,21 @@ fn up(house: &House, status: GroupStatus) -> (Node, Arc<Pretend>) {
 
 fn told(door: &Pretend) -> Vec<String> {
     std::mem::take(&mut door.state.lock().unwrap().told)
+}
+
+#[test]
+fn a_node_that_will_not_come_back_is_said_to_be_lost() {
+    let house = House::new();
+    let (node, door) = up(&house, member());
+    assert_eq!(house.ok("lost cellar --yes"), "cellar counts as lost; `okapi status` tells how far the repair is\n");
+    house.ok("lost 02020202 --yes");
+    assert_eq!(told(&door), ["lost 2", "lost 2"]);
+    let unasked = house.run("lost cellar");
+    assert!(unasked.code == 2 && unasked.err.contains("say --yes"), "{unasked:?}");
+    let unknown = house.run("lost garage --yes");
+    assert!(unknown.code == 3 && unknown.err.contains("no node of the group is `garage`"), "{unknown:?}");
+    assert!(told(&door).is_empty());
+    node.stop().unwrap();
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn restore_names_the_wrong_word_and_the_wrong_place() {
         fails(&house, &format!("restore {via} {all}"), 2, "is neither a ticket nor the address of a node");
     }
     fails(&house, &format!("restore okapi-06CG0000 {all}"), 2, "the ticket is cut off");
-    fails(&house, "restore", 2, "required");
+    fails(&house, "restore", 2, "whom to ask? name a node of the group");
     let restore = |words: &str| {
         let line = format!("restore 10.0.0.7:7072 {all}");
         let args: Vec<&str> = line.split_whitespace().collect();

@@ -43,9 +43,8 @@ impl Terminal {
                 self.seen += at + text.len();
                 return;
             }
-            if !self.more() {
-                panic!("it ended {:?} without `{text}`: {}", self.child.wait(), self.shown);
-            }
+            let more = self.more();
+            assert!(more, "it ended ({:?}) without `{text}`: {}", self.child.wait(), self.shown);
         }
     }
 

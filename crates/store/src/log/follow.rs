@@ -2,11 +2,12 @@
 //! lie, and a store made of segments that came back.
 
 use super::disk::{Disk, read_to_end};
-use super::format::{FIRST_RECORD, Label, TRAILER, Trailer};
-use super::index::SEGMENT_BYTES_MAX;
+use super::format::{Entry, FIRST_RECORD, Kind, Label, TRAILER, Trailer};
+use super::index::{Location, SEGMENT_BYTES_MAX};
 use super::shelf::{read_trailer, segment_name, segment_number};
 use super::{Inner, Log, identity};
 use crate::engine::WriteError;
+use okapi_base::{GridId, Index};
 use okapi_seal::{NONCE_BYTES, NodeKey};
 use std::collections::BTreeSet;
 use std::io;
@@ -106,6 +107,19 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The blocks that live in a closed segment; none if it cannot be read.
+    #[must_use]
+    pub fn blocks_in(&self, number: u32) -> Vec<(GridId, Index)> {
+        let Ok(entries) = self.inner.segment_entries(number) else { return Vec::new() };
+        let grids = self.inner.grids.read();
+        let lives = |entry: &&Entry| {
+            let location = Location::new(number, entry.offset, entry.bytes());
+            let grid = grids.get(&entry.grid).filter(|_| entry.kind == Kind::Put);
+            grid.is_some_and(|grid| grid.index.read().get(entry.index.get()) == location)
+        };
+        entries.iter().filter(lives).map(|entry| (entry.grid, entry.index)).collect()
     }
 
     /// Bytes of records in the segment that is not closed yet: what no copy elsewhere can hold.

@@ -48,11 +48,20 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct InboxState {
     /// Those that wait for room.
-    offered: VecDeque<(Vec<u8>, usize)>,
+    offered: VecDeque<Offer>,
     /// Those for which there is room, and whose sender was told so.
     granted: VecDeque<Arriving>,
     /// All of them, and the one of which a part has come.
     count: usize,
+}
+
+/// A letter whose payload waits for room.
+struct Offer {
+    letter: Vec<u8>,
+    /// Bytes of the payload.
+    length: usize,
+    /// What the letter itself takes.
+    room: OwnedSemaphorePermit,
 }
 
 impl Reader {
@@ -128,6 +137,7 @@ impl Reader {
             Ok(false) => return Err(Broken::Misplaced("a stranger may send letters of up to 64 KiB and no payloads")),
             Err(farewell) => {
                 self.live.close(farewell);
+                self.frames.bytes(length + if payload > INLINE_MAX { 0 } else { payload }).await?;
                 return Ok(None);
             }
         }
@@ -135,9 +145,10 @@ impl Reader {
             if self.inbox.state.lock().count >= OFFERS_MAX {
                 return Err(Broken::Misplaced("more payloads were offered than may be on their way"));
             }
+            let room = self.room(length.max(LETTER_MIN)).await;
             let letter = self.frames.bytes(length).await?;
             let mut state = self.inbox.state.lock();
-            state.offered.push_back((letter, payload));
+            state.offered.push_back(Offer { letter, length: payload, room });
             state.count += 1;
             drop(state);
             self.inbox.offered.notify_one();
@@ -147,7 +158,7 @@ impl Reader {
         let letter = self.frames.bytes(length).await?;
         let mut bytes = empty(payload);
         self.frames.fill(Arc::get_mut(&mut bytes).expect("nobody else has it yet")).await?;
-        self.deliver(letter, bytes, room);
+        self.deliver(letter, bytes, Room::of(room));
         Ok(None)
     }
 
@@ -168,9 +179,9 @@ impl Reader {
             left -= count;
         }
         if arriving.at == arriving.length {
-            let Arriving { letter, whole, room, .. } = self.arriving.take().expect("it was there a moment ago");
+            let Arriving { letter, whole, rooms, .. } = self.arriving.take().expect("it was there a moment ago");
             self.inbox.state.lock().count -= 1;
-            self.deliver(letter, whole.expect("a whole payload is in one piece of memory"), room);
+            self.deliver(letter, whole.expect("a whole payload is in one piece of memory"), rooms);
         }
         Ok(())
     }
@@ -178,6 +189,10 @@ impl Reader {
     fn go(&mut self) -> Result<(), Broken> {
         let mut outbox = self.live.outbox.lock();
         if outbox.granted >= outbox.offered.len() {
+            // An end that takes leave may have taken back what it had offered.
+            if outbox.farewell.is_some() {
+                return Ok(());
+            }
             return Err(Broken::Misplaced("a go came for nothing that was offered"));
         }
         outbox.granted += 1;
@@ -233,8 +248,8 @@ impl Reader {
         room
     }
 
-    fn deliver(&self, letter: Vec<u8>, payload: Arc<[u8]>, room: OwnedSemaphorePermit) {
-        self.hub.host.happened(Event::Letter { from: self.live.node, letter, payload, room: Room(room) });
+    fn deliver(&self, letter: Vec<u8>, payload: Arc<[u8]>, room: Room) {
+        self.hub.host.happened(Event::Letter { from: self.live.node, letter, payload, room });
     }
 
     async fn array<const N: usize>(&mut self, head: Head) -> Result<[u8; N], Broken> {
@@ -249,15 +264,16 @@ impl Inbox {
     /// Gives room to payloads, one after the other, and tells the other end.
     pub(super) async fn give_room(&self, hub: &Hub, live: &Live) -> End {
         loop {
-            let next = self.state.lock().offered.front().map(|(_, length)| *length);
+            let next = self.state.lock().offered.front().map(|offer| offer.length);
             let Some(length) = next else {
                 self.offered.notified().await;
                 continue;
             };
-            let room = take(&hub.payload_room, length).await;
+            let payload_room = take(&hub.payload_room, length).await;
             let mut state = self.state.lock();
-            let (letter, length) = state.offered.pop_front().expect("only this takes them");
-            state.granted.push_back(Arriving { letter, length, at: 0, begun: Vec::new(), whole: None, room });
+            let Offer { letter, length, room } = state.offered.pop_front().expect("only this takes them");
+            let rooms = Room::of(room).and(payload_room);
+            state.granted.push_back(Arriving { letter, length, at: 0, begun: Vec::new(), whole: None, rooms });
             drop(state);
             live.outbox.lock().goes += 1;
             live.wake.notify_one();
@@ -280,7 +296,7 @@ struct Arriving {
     begun: Vec<u8>,
     /// All of them, once enough came to believe that the rest will.
     whole: Option<Arc<[u8]>>,
-    room: OwnedSemaphorePermit,
+    rooms: Room,
 }
 
 impl Arriving {

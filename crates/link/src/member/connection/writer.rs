@@ -28,8 +28,6 @@ const BATCH: usize = 64 << 10;
 const PIECE: usize = (256 << 10) - HEAD_BYTES;
 /// Letters wait for the limit of the upload only when it is that far overdrawn: payloads wait before they do.
 const OVERDRAWN: Duration = Duration::from_secs(1);
-/// How often the round trip is measured while there is something to send.
-const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// Writes whatever there is to write.
 pub(super) struct Writer {
@@ -145,7 +143,7 @@ impl Writer {
         let mut outbox = self.live.outbox.lock();
         let changed = outbox.busy != busy;
         outbox.busy = busy;
-        let watch = busy && changed;
+        let watch = changed && busy;
         drop(outbox);
         if watch {
             self.live.watch.notify_one();
@@ -166,8 +164,9 @@ impl Writer {
         for challenge in std::mem::take(&mut outbox.prove) {
             frame(out, Kind::Prove, |body| body.bytes(&challenge));
         }
-        let due = outbox.pinged.is_none_or(|at| at.elapsed() >= PING_EVERY);
-        if due && outbox.asked.is_none() && (outbox.busy || outbox.pinged.is_none()) {
+        let waits = outbox.busy || !outbox.offered.is_empty();
+        let due = outbox.pinged.is_none_or(|at| waits && at.elapsed() >= self.hub.tuning.patience / 2);
+        if due && outbox.asked.is_none() {
             self.pings += 1;
             frame(out, Kind::Ping, |body| body.u64(self.pings));
             outbox.pinged = Some(Instant::now());

@@ -139,6 +139,7 @@ fn a_closed_segment_is_told_once_and_again_at_the_next_opening() {
     assert_eq!(told.len(), 1);
     assert_eq!(log.segment(1).unwrap().unwrap().len(), told[0].bytes as usize);
     assert_eq!(log.segment(2).unwrap(), None);
+    assert_eq!((log.blocks_in(1), log.blocks_in(2)), (vec![(GRID, at(1))], vec![]));
     drop((grid, log));
     let (log, _) = Log::open(disk, &KEY, settings()).unwrap();
     assert_eq!(log.follow(Arc::new(Copies::default())).unwrap(), told);

@@ -1,0 +1,124 @@
+//! Connections that are made twice, cut, or go silent.
+
+use super::raw::Raw;
+use super::relay::Relay;
+use super::*;
+use okapi_wire::peer::link::{Kind, Reason};
+
+#[test]
+fn two_that_dial_each_other_at_once_lose_nothing() {
+    for round in 0..20 {
+        let (one, other) = (Node::new(1), Node::new(2));
+        one.knows(&other);
+        other.knows(&one);
+        let send = |from: &Node, to: &Node| {
+            for letter in 0..50u8 {
+                from.links.send(to.id(), vec![letter], pattern(if letter % 10 == 0 { 200_000 } else { 0 }));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| send(&one, &other));
+            scope.spawn(|| send(&other, &one));
+        });
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            let mut came: Vec<u8> = (0..50).map(|_| to.letter(from).0[0]).collect();
+            came.sort_unstable();
+            assert_eq!(came, (0..50).collect::<Vec<u8>>(), "round {round}");
+        }
+        assert!(!one.host.has(|event| matches!(event, Event::Twin { .. })), "round {round}");
+    }
+}
+
+#[test]
+fn the_newer_of_two_that_one_process_dialled_stays() {
+    let one = Node::new(1);
+    let mut old = Raw::dial(2, &one);
+    old.enter();
+    let mut new = Raw::dial(2, &one);
+    new.enter();
+    assert_eq!(old.farewell().reason, Reason::Replaced);
+    one.links.send(new.id(), b"here".to_vec(), Arc::default());
+    assert_eq!(new.frame_of(Kind::Letter), b"here");
+    assert!(!one.host.has(|event| matches!(event, Event::Down { .. })));
+}
+
+#[test]
+fn a_payload_cut_in_the_middle_comes_on_the_next_connection() {
+    let (one, other) = (Node::new(1), Node::new(2));
+    let relay = Relay::to(&other);
+    one.links.hint(other.id(), &[relay.address()]);
+    one.say(&other, b"hello");
+    other.letter(&one);
+    relay.cut_after(3 << 20);
+    one.links.send(other.id(), b"large".to_vec(), pattern(8 << 20));
+    let (letter, payload) = other.letter(&one);
+    assert_eq!((&letter[..], payload), (&b"large"[..], pattern(8 << 20)));
+    one.host.down(other.id());
+    other.host.down(one.id());
+}
+
+#[test]
+fn a_node_that_comes_back_is_found_by_whoever_has_something_to_say() {
+    let one = Node::new(1);
+    let first = Node::new(2);
+    let target = first.links.targets()[0];
+    one.knows(&first);
+    one.say(&first, b"hello");
+    first.letter(&one);
+    first.links.stop();
+    one.host.down(Identity::from_seed(&[2; 32]).unwrap().node());
+    let second = Node::with(2, |settings, _| settings.listen = vec![target]);
+    one.say(&second, b"are you back?");
+    assert_eq!(second.letter(&one).0, b"are you back?");
+}
+
+#[test]
+fn an_end_that_goes_silent_is_left_and_dialled_anew() {
+    let quick = |_: &mut Settings, tuning: &mut Tuning| tuning.patience = Duration::from_millis(400);
+    let (one, other) = (Node::with(1, quick), Node::with(2, quick));
+    let relay = Relay::to(&other);
+    one.links.hint(other.id(), &[relay.address()]);
+    one.say(&other, b"hello");
+    other.letter(&one);
+    relay.hold(true);
+    // More than the sockets on the way can hold, so that it is still waiting when nothing is heard.
+    for _ in 0..3 {
+        one.links.send(other.id(), b"large".to_vec(), pattern(PAYLOAD_MAX));
+    }
+    assert!(one.host.down(other.id()).contains("nothing was heard"));
+    relay.hold(false);
+    for _ in 0..3 {
+        assert_eq!(other.letter(&one).1.len(), PAYLOAD_MAX);
+    }
+}
+
+#[test]
+fn a_host_that_forgets_a_node_is_left_alone_by_it() {
+    let (one, other) = (Node::new(1), Node::new(2));
+    one.knows(&other);
+    one.say(&other, b"hello");
+    other.letter(&one);
+    one.links.forget(other.id());
+    other.host.down(one.id());
+    assert!(one.links.views().is_empty());
+}
+
+#[test]
+fn pings_are_answered_and_letters_wait_for_nobody() {
+    let one = Node::new(1);
+    let mut raw = Raw::dial(2, &one);
+    raw.enter();
+    raw.say(Kind::Ping, |body| body.u64(42));
+    assert_eq!(raw.frame_of(Kind::Pong), 42u64.to_le_bytes());
+    // A payload that has no go yet does not keep a letter from coming.
+    one.links.send(raw.id(), b"large".to_vec(), pattern(1 << 20));
+    one.links.send(raw.id(), b"small".to_vec(), Arc::default());
+    let mut letters = [raw.frame_of(Kind::Letter), raw.frame_of(Kind::Letter)];
+    letters.sort();
+    assert_eq!(letters, [b"large", b"small"]);
+    raw.say(Kind::Go, |_| {});
+    let mut came = 0;
+    while came < 1 << 20 {
+        came += raw.frame_of(Kind::Piece).len();
+    }
+}
