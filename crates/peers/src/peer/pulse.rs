@@ -229,6 +229,7 @@ impl Peer {
 
     /// A node that is not here counts as lost until it is heard.
     pub(super) fn count_as_gone(&mut self, node: NodeId) {
+        let kept_own = self.keeps_own_shard();
         let Some(pulse) = self.pulses.nodes.get_mut(&node).filter(|pulse| pulse.contact != Contact::Gone) else {
             return;
         };
@@ -237,6 +238,10 @@ impl Peer {
             self.went_away(node);
         }
         self.mine.dirty_for(node);
+        if !kept_own && self.keeps_own_shard() {
+            // There is a place now for what lay with others who are gone, and had none.
+            self.mine.all_dirty();
+        }
         self.mend_gone(node);
         self.tell_user(Event::Missing { node });
     }

@@ -317,3 +317,26 @@ fn who_is_known_to_be_lost_is_not_waited_for_and_counts_again_once_heard() {
     assert!(world.run_until(HOUR, |world| world.peer(0).contact(node) == Contact::Here));
     world.settle(DAY);
 }
+
+#[test]
+fn where_too_few_are_left_the_own_half_takes_what_the_first_to_go_had() {
+    let mut world = World::group(5);
+    let name = world.put(0, 10_000);
+    assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::OneOfThree)));
+    world.settle(DAY);
+    let first = holders(&world, name)[0];
+    let second = (1..5).find(|at| !holders(&world, name).contains(at)).expect("three of four hold it");
+    for at in [first, second] {
+        world.crash(at);
+        let node = world.nodes[at].id;
+        world.input(0, Input::Unreached { node });
+    }
+    // When the first is given up there is nobody for what it had: the second is away.
+    for at in [first, second] {
+        let node = world.nodes[at].id;
+        world.order(0, okapi_peers::Order::Lost { node });
+        world.run(SECOND);
+    }
+    let is_mended = |world: &World| !holders(world, name).contains(&first) && holders(world, name).contains(&0);
+    assert!(world.run_until(MINUTE, is_mended), "{:?}", holders(&world, name));
+}
