@@ -5,6 +5,7 @@ use crate::lab::{Lab, Namespace, SmallDisk, lock};
 use serde_json::Value;
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -110,7 +111,7 @@ impl Machine {
 
     /// Starts its node, which says that it can be reached; nothing if it ends before.
     fn begin(&self, more: &str) -> Option<Running> {
-        let mut node = self.spawn(&format!("up -v {more}"));
+        let mut node = self.spawn(&mut self.command(&format!("up -v {more}")));
         loop {
             let line = node.line()?;
             let is_up = line.contains("try next");
@@ -122,9 +123,8 @@ impl Machine {
     }
 
     /// A program that runs a node, and complains to the node's log.
-    fn spawn(&self, line: &str) -> Running {
+    fn spawn(&self, command: &mut Command) -> Running {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = self.command(line);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         Running::new(command.spawn().unwrap())
     }
@@ -159,21 +159,35 @@ impl Machine {
     }
 
     /// Begins to get everything back that the words `phrase` stand for, through a ticket or an address.
-    pub(crate) fn restore(&self, phrase: &str, via: &str, more: &str) -> Restore<'_> {
-        let words = self.house.file("words.txt", phrase);
+    pub(crate) fn restore(&self, phrase: &str, via: &str) -> Restore<'_> {
+        self.restore_at(phrase, via, "0")
+    }
+
+    /// The same, receiving no more than `rate` a second.
+    pub(crate) fn restore_at(&self, phrase: &str, via: &str, rate: &str) -> Restore<'_> {
+        let words = self.words(phrase);
         let (name, listen) = (&self.name, self.member_address());
-        self.restoring(&format!(
-            "restore {via} --phrase-file {words} --no-passphrase --give {GIVE} --name {name} --listen {listen} {more}"
-        ))
+        let line = format!(
+            "restore {via} --phrase-file {words} --no-passphrase --give {GIVE} --name {name} --listen {listen}"
+        );
+        self.restoring(&line, rate)
+    }
+
+    /// A file with words that nobody else can read.
+    pub(crate) fn words(&self, phrase: &str) -> String {
+        let path = self.house.file("words.txt", phrase);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     /// The same once more, after it was interrupted.
     pub(crate) fn go_on_restoring(&self) -> Restore<'_> {
-        self.restoring("restore")
+        self.restoring("restore", "0")
     }
 
-    fn restoring(&self, line: &str) -> Restore<'_> {
-        Restore { machine: self, node: self.spawn(&format!("{line} --json")) }
+    fn restoring(&self, line: &str, rate: &str) -> Restore<'_> {
+        let mut command = self.command(&format!("{line} --json"));
+        Restore { machine: self, node: self.spawn(command.env("OKAPI_DOWNLOAD_RATE", rate)) }
     }
 
     /// The node that `running` runs is this machine's from now on.
@@ -316,6 +330,7 @@ impl Restore<'_> {
     fn told(&mut self, what: &str) -> Value {
         let line = self.node.line();
         let line = line.unwrap_or_else(|| panic!("{}: never {what}:\n{}", self.machine.name, self.machine.log()));
+        println!("{}: {line}", self.machine.name);
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 }

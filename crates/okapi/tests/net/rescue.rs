@@ -47,11 +47,12 @@ fn two_machines_are_lost_and_then_the_owners_own_and_all_is_there_again() {
     let (phrase, ticket) = (owner.phrase.clone(), left[1].ticket());
     owner.wipe();
     let phoenix = Machine::new(&lab, "phoenix");
-    phoenix.adopt(phoenix.restore(&phrase, &ticket, "").finish());
+    phoenix.adopt(phoenix.restore(&phrase, &ticket).finish());
     let back = phoenix.house.path("back");
     phoenix.ok(&format!("get films/holiday -o {}", back.display()));
     assert_eq!(hash(&back), film);
-    // And it is as safe as the group allows, again, and goes on.
+    // It goes on where it was, as safely as the group allows, once it knows of those who will not come back.
+    lost.iter().for_each(|gone| drop(phoenix.ok(&format!("lost {} --yes", gone.id))));
     phoenix.put_safe("note", b"and on it goes");
     phoenix.until("all is safe again", is_safe);
 }

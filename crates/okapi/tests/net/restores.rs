@@ -15,7 +15,7 @@ fn a_restore_says_how_many_more_it_needs_and_goes_on_when_they_come() {
     owner.wipe();
     machines[1..6].iter().for_each(Machine::kill);
     // One shard of each segment is left to be had, and it takes two.
-    let mut restore = owner.restore(&owner.phrase, &machines[6].member_address().to_string(), "");
+    let mut restore = owner.restore(&owner.phrase, &machines[6].member_address().to_string());
     let told = restore.until("it says what it lacks", |told| told["members_needed"].as_u64() > Some(0));
     assert_eq!((&told["members_needed"], &told["restored"]), (&1.into(), &0.into()), "{told}");
     assert!(told["waiting"] == told["segments"] && told["segments"].as_u64() >= Some(5), "{told}");
@@ -39,7 +39,7 @@ fn a_restore_that_was_killed_goes_on_where_it_was() {
     owner.wipe();
     let ticket = machines[2].ticket();
     // Slowly, so that there is a middle.
-    let mut restore = owner.restore(&owner.phrase, &ticket, "--download-rate 12M");
+    let mut restore = owner.restore_at(&owner.phrase, &ticket, "12M");
     let told = restore.until("some is back", |told| told["restored"].as_u64() > Some(0));
     assert!(told["restored"].as_u64() < told["segments"].as_u64(), "{told}");
     restore.kill();
@@ -61,7 +61,7 @@ fn wrong_words_are_named_and_nobody_elses_data_comes() {
     let words: Vec<&str> = machines[0].phrase.split(' ').collect();
     let via = machines[1].member_address();
     let refused = |words: &[&str], said: &str| {
-        let file = lost.house.file("words.txt", words.join(" "));
+        let file = lost.words(&words.join(" "));
         let line = format!("restore {via} --phrase-file {file} --no-passphrase --give {GIVE} --listen none");
         let ended = lost.run(&line);
         assert!(ended.code != 0 && ended.err.contains(said), "{said}: {ended:?}");

@@ -39,7 +39,7 @@ fn what_is_secret_stays_on_its_machine_and_nobody_else_is_spoken_to() {
 
     // Everything comes back over the wire, the key with it.
     owner.wipe();
-    owner.adopt(owner.restore(&owner.phrase, &machines[4].ticket(), "").finish());
+    owner.adopt(owner.restore(&owner.phrase, &machines[4].ticket()).finish());
     assert!(owner.get("diary") == content);
     let again = secrets_of(owner);
     assert!(again.iter().filter(|secret| secrets.contains(secret)).count() >= 4, "its keys are the same");

@@ -76,7 +76,7 @@ fn whatever_was_acknowledged_is_there_in_the_end() {
     // Machines are lost, one after the other, and what they had is had from those who are left.
     for (writer, kept) in machines.iter().zip(&kept).take(2) {
         writer.wipe();
-        writer.adopt(writer.restore(&writer.phrase, &machines[MACHINES - 1].member_address().to_string(), "").finish());
+        writer.adopt(writer.restore(&writer.phrase, &machines[MACHINES - 1].member_address().to_string()).finish());
         verify(writer, &lock(kept).all);
         writer.until("all are back", |status| is_complete(status, MACHINES));
     }

@@ -43,8 +43,7 @@ impl Host for Ears {
 
 impl Stranger {
     fn new(namespace: &Namespace, secret: &MemberSecret) -> Self {
-        let identity =
-            NodeIdentity::new(secret, 0, 0, |key, node, recipient| members::bind(key, node, recipient, 0));
+        let identity = NodeIdentity::new(secret, 0, 0, |key, node, recipient| members::bind(key, node, recipient, 0));
         let (send, events) = channel();
         let settings = Settings::new(Zeroizing::new(*identity.seed()), [7; 16]);
         let links = namespace.enter(|| MemberLinks::start(settings, Arc::new(Ears(Mutex::new(send)))).unwrap());
