@@ -44,7 +44,7 @@ pub(crate) fn report(driver: &Driver, from: &Sources<'_>) -> GroupStatus {
     let links = from.carrier.links();
     status.note = note(driver, &links);
     status.work = work(driver, &links);
-    status.members = members(peer, &links, &from.gift.name);
+    status.members = members(peer, &links, (&from.gift.name, &from.carrier.addresses().join(" and ")));
     let events = driver.events.iter().rev().take(EVENTS_MAX).rev();
     status.events = events.map(|(stamp, text)| GroupEvent { stamp: *stamp, text: text.clone() }).collect();
     status
@@ -143,7 +143,7 @@ fn work(driver: &Driver, links: &BTreeMap<NodeId, LinkFacts>) -> GroupWork {
     }
 }
 
-fn members(peer: &Peer, links: &BTreeMap<NodeId, LinkFacts>, own_name: &str) -> Vec<GroupMember> {
+fn members(peer: &Peer, links: &BTreeMap<NodeId, LinkFacts>, (own_name, from_here): (&str, &str)) -> Vec<GroupMember> {
     let standings: BTreeMap<MemberId, Grade> =
         peer.standings().into_iter().map(|view| (view.member, view.standing.grade)).collect();
     let now = stamp();
@@ -184,7 +184,7 @@ fn members(peer: &Peer, links: &BTreeMap<NodeId, LinkFacts>, own_name: &str) -> 
                 Grade::Drain => MemberGrade::Drain,
                 Grade::Out => MemberGrade::Out,
             },
-            link: link.address,
+            link: if is_this { from_here.to_owned() } else { link.address },
             round_trip_us: link.round_trip_us,
             upload: upload.unwrap_or(0),
             download: 0,

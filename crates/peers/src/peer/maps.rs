@@ -3,7 +3,7 @@
 use super::Peer;
 use super::work::Job;
 use crate::happiness::Reach;
-use crate::limits::{LIST_REST, MAP_REST};
+use crate::limits::LIST_REST;
 use crate::machine::{Done, Work};
 use crate::placement::{Map, Place, group_of, shape_for};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -28,10 +28,7 @@ pub(crate) struct Maps {
     /// Being computed: of which list.
     asked: BTreeMap<Shape, Digest>,
     wanted: BTreeSet<Shape>,
-    /// The member list has changed since they were computed.
     stale: bool,
-    /// It has changed, and not rested since.
-    restless: bool,
 }
 
 impl Maps {
@@ -50,7 +47,7 @@ impl Maps {
 
     /// The member list changed.
     pub(crate) fn outdated(&mut self) {
-        (self.stale, self.restless) = (true, true);
+        self.stale = true;
     }
 }
 
@@ -109,18 +106,14 @@ impl Peer {
         self.compute_maps();
     }
 
-    /// Has placements computed that are wanted, or that are of an older list: what is placed or repaired goes by the new
-    /// one soon, while nothing is moved for it before it has rested.
+    /// Has placements computed that are wanted, or that are of an older list which has rested.
     pub(super) fn compute_maps(&mut self) {
         let list = self.members.version().digest;
         let mut shapes = core::mem::take(&mut self.maps.wanted);
-        if self.maps.restless && self.list_rested() {
-            self.maps.restless = false;
+        if self.maps.stale && self.list_rested() {
+            self.maps.stale = false;
             // What waited for the list to rest need not wait any more, even if no placement changes.
             self.mine.all_dirty();
-        }
-        if self.maps.stale && self.now.0.saturating_sub(self.list_changed_at.0) >= MAP_REST {
-            self.maps.stale = false;
             shapes.extend(self.maps.computed.keys().copied());
             shapes.insert(self.target_shape());
         }
@@ -135,8 +128,7 @@ impl Peer {
     }
 
     pub(super) fn maps_at(&self) -> Option<Moment> {
-        let after = |is: bool, rest| is.then(|| Moment(self.list_changed_at.0 + rest));
-        [after(self.maps.stale, MAP_REST), after(self.maps.restless, LIST_REST)].into_iter().flatten().min()
+        self.maps.stale.then(|| Moment(self.list_changed_at.0 + LIST_REST))
     }
 
     pub(super) fn mapped(&mut self, shape: Shape, list: Digest, done: &Done) {
