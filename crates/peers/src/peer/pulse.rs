@@ -199,6 +199,7 @@ impl Peer {
         self.mend_again(node);
         self.ask_contract_anew(node);
         self.restore_back(node);
+        self.gather_back(node);
         self.log_back(node);
     }
 
