@@ -2,7 +2,7 @@
 
 use crate::house::noise;
 use crate::lab::Lab;
-use crate::machine::{Machine, group_giving, is_complete, is_safe};
+use crate::machine::{Machine, is_complete, is_safe};
 use std::fs;
 
 /// The least that can be given: halves of 128 MiB.
@@ -11,31 +11,34 @@ const LEAST: &str = "256M";
 #[test]
 fn a_full_server_half_takes_no_more_and_nobody_loses_anything() {
     let Some(lab) = Lab::new() else { return };
-    let machines = group_giving(&lab, 3, LEAST);
-    let film = noise(56 << 20);
-    for machine in &machines[..2] {
-        machine.put_safe("film", &film);
-    }
-    // There is room for two of them, in each of the three server halves.
-    let third = &machines[2];
-    let path = third.house.file("content", &film);
-    let mut waiting = third.house.command(["put", &path, "film", "--safe", "-q"]).spawn().unwrap();
-    let status = third.until("it says what is only here", |status| {
+    let small = Machine::up_giving(&lab, "small", LEAST);
+    let [first, second] = ["first", "second"].map(|name| Machine::up(&lab, name));
+    first.join(&small);
+    second.join(&small);
+    let film = noise(96 << 20);
+    first.put_safe("film", &film);
+
+    // Each has a copy of all that the others have, and in the smallest half there is no room for a second film.
+    let path = second.house.file("content", &film);
+    let mut waiting = second.house.command(["put", &path, "film", "--safe", "-q"]).spawn().unwrap();
+    let status = second.until("it says what is only here", |status| {
         status["own"]["at_risk"].as_u64() > Some(0) && status["work"]["placing"] == 0
     });
-    assert!(status["own"]["local_bytes"].as_u64() > Some(16 << 20), "{status}");
+    assert!(status["own"]["local_bytes"].as_u64() > Some(32 << 20), "{status}");
     assert!(waiting.try_wait().unwrap().is_none(), "it is not safe, and must not be said to be");
-    waiting.kill().unwrap();
-    waiting.wait().unwrap();
-    for machine in &machines {
-        assert!(machine.get("film") == film);
+    for machine in [&small, &first, &second] {
         let half = &machine.status()["server_half"];
         assert!(half["used"].as_u64() <= half["bytes"].as_u64(), "{half}");
     }
-    // The others give more, and there is room again.
-    machines.iter().for_each(|machine| drop(machine.ok("give 1G")));
-    third.until("all of it is safe", is_safe);
-    assert!(third.get("film") == film);
+    assert!(first.get("film") == film && second.get("film") == film);
+    first.until("nothing of it was pushed out", is_safe);
+
+    // It gives more, and all that waited for that goes on. Less than is used it cannot give any more.
+    small.ok("give 1G");
+    assert!(waiting.wait().unwrap().success());
+    second.until("all of it is safe", is_safe);
+    let ended = small.run(&format!("give {LEAST}"));
+    assert!(ended.code != 0 && ended.err.contains("held for others"), "{ended:?}");
 }
 
 #[test]

@@ -344,12 +344,7 @@ pub(crate) fn member(status: &Value, machine: &Machine) -> Value {
 
 /// So many machines in one group, each by a ticket of the one that came before it.
 pub(crate) fn group(lab: &Arc<Lab>, count: usize) -> Vec<Machine> {
-    group_giving(lab, count, GIVE)
-}
-
-pub(crate) fn group_giving(lab: &Arc<Lab>, count: usize, give: &str) -> Vec<Machine> {
-    let machines: Vec<Machine> =
-        (0..count).map(|number| Machine::up_giving(lab, &format!("m{number}"), give)).collect();
+    let machines: Vec<Machine> = (0..count).map(|number| Machine::up(lab, &format!("m{number}"))).collect();
     for pair in machines.windows(2) {
         pair[1].join(&pair[0]);
     }
