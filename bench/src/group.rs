@@ -27,6 +27,9 @@ const ROUNDS: usize = 3;
 /// How long nothing is done before that is measured, so that what was begun is over.
 const REST: Duration = Duration::from_secs(10);
 
+/// Starts a system in a directory of its own.
+type Start<'s> = &'s dyn Fn(&Path) -> Result<Box<dyn Pool>, Fault>;
+
 /// How much, and for how long.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
@@ -144,7 +147,7 @@ fn round(options: &Options, folder: &Path, scale: Scale, payload: &Payload) -> R
 
 fn start(options: &Options, folder: &Path) -> Result<Vec<Box<dyn Pool>>, Fault> {
     let mut pools: Vec<Box<dyn Pool>> = Vec::new();
-    let mut add = |name: &'static str, start: &dyn Fn(&Path) -> Result<Box<dyn Pool>, Fault>| -> Result<(), Fault> {
+    let mut add = |name: &'static str, start: Start<'_>| -> Result<(), Fault> {
         if options.wants(name) {
             match start(&folder.join(name)) {
                 Ok(pool) => pools.push(pool),

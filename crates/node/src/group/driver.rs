@@ -102,6 +102,8 @@ pub(crate) struct Driver {
     key: Option<(RecipientKey, KeyFound)>,
     /// Called once everything has come back.
     restored: Option<Box<dyn FnOnce() + Send>>,
+    /// Whom a node that comes back asks first.
+    restores_via: Option<NodeId>,
 }
 
 /// What a driver is made of.
@@ -155,12 +157,13 @@ impl Driver {
             repaired_before: 0,
             key: None,
             restored: None,
+            restores_via: None,
         }
     }
 
     /// A driver whose node comes back from what `via` and those it names hold.
     pub(crate) fn restoring(&mut self, via: NodeId, back: Return) {
-        self.asked = Some(via);
+        self.restores_via = Some(via);
         self.key = Some((back.key, back.found));
         self.restored = Some(back.restored);
     }
@@ -182,7 +185,11 @@ impl Driver {
                         self.happened(event);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // Also while so much happens that nothing is ever waited for.
+            if self.peer.wake_at().is_some_and(|at| self.clock.until(at).is_zero()) {
+                self.input(Input::Wake);
             }
             self.look();
         }
@@ -201,7 +208,7 @@ impl Driver {
         self.drain();
         // Before anything else: until it is told so, the peer of an interrupted restore takes what is here for all there
         // is. Told anew it begins with the list again.
-        if let Some(via) = self.asked {
+        if let Some(via) = self.restores_via {
             self.input(Input::Order(Order::Restore { via }));
         }
         let held: BTreeSet<ShardId> = self.peer.held().map(|(shard, _)| shard).collect();
@@ -250,10 +257,6 @@ impl Driver {
         let links = self.links_next.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = [peer, links, Some(SLEEP_MAX)].into_iter().flatten().min().expect("there is at least one");
         if self.halted.is_some() { SLEEP_MAX } else { wait }
-    }
-
-    fn tick(&mut self) {
-        self.input(Input::Wake);
     }
 
     /// Tells the peer of members that cannot be reached. While there are such that it was not told of, they are looked at

@@ -67,7 +67,7 @@ fn state(driver: &Driver) -> GroupState {
 fn note(driver: &Driver, links: &BTreeMap<NodeId, LinkFacts>) -> String {
     let said = driver.halted.as_ref().or(Some(&driver.join_note)).filter(|said| !said.is_empty());
     let asks = matches!(driver.peer.phase(), Phase::Joining | Phase::Restoring);
-    let link = driver.asked.filter(|_| asks).and_then(|node| links.get(&node));
+    let link = driver.asked.or(driver.restores_via).filter(|_| asks).and_then(|node| links.get(&node));
     let unreached = link.filter(|link| !link.connected && link.failed).map(|link| &link.address);
     said.or(unreached).cloned().unwrap_or_default()
 }
