@@ -205,11 +205,30 @@ impl Machine {
         self.ok(&format!("join {}", other.ticket()));
     }
 
-    /// Stores a file, and returns when it lies safely with others.
+    /// Stores something, and returns when it lies safely with others.
     pub(crate) fn put_safe(&self, name: &str, content: &[u8]) {
         let path = self.house.file("content", content);
-        self.ok(&format!("put {path} {name} --safe"));
+        let ended = self.run_for(PATIENCE, &format!("put {path} {name} --safe -q"));
+        assert_eq!(ended, Some(0), "{}: {name} is not safe: {:#}", self.name, self.status());
         fs::remove_file(path).unwrap();
+    }
+
+    /// Runs a command for so long at most; how it ended, if it did.
+    pub(crate) fn run_for(&self, patience: Duration, line: &str) -> Option<i32> {
+        let mut command = self.house.command(line.split_whitespace());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        loop {
+            match child.try_wait().unwrap() {
+                Some(status) => return status.code(),
+                None if begun.elapsed() < patience => std::thread::park_timeout(LOOK_EVERY / 10),
+                None => {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    return None;
+                }
+            }
+        }
     }
 
     /// What is stored under a name.

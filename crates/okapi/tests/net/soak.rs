@@ -1,12 +1,10 @@
 //! Writers write, and machines fail, by a seed: whatever was acknowledged is there in the end, on its machine, and on a
 //! new one if the machine is lost.
 
-use crate::house::House;
 use crate::lab::{Lab, lock};
 use crate::machine::{Machine, group, is_complete, is_safe};
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -113,29 +111,11 @@ fn write(machine: &Machine, seed: u64, kept: &Mutex<Kept>, over: &AtomicBool) {
         let path = machine.house.file("content", content(&name, length));
         let is_safe = dice.below(3) == 0;
         let line = format!("put {path} {name} -q{}", if is_safe { " --safe" } else { "" });
-        if ends_well(&machine.house, &line) {
+        if machine.run_for(SAFE_PATIENCE, &line) == Some(0) {
             let mut kept = lock(kept);
             kept.all.insert(name.clone(), length);
             if is_safe {
                 kept.safe.insert(name, length);
-            }
-        }
-    }
-}
-
-/// Whether a command ends well, and in time.
-fn ends_well(house: &House, line: &str) -> bool {
-    let mut command = house.command(line.split_whitespace());
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
-    loop {
-        match child.try_wait().unwrap() {
-            Some(status) => return status.success(),
-            None if begun.elapsed() < SAFE_PATIENCE => std::thread::park_timeout(Duration::from_millis(10)),
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                return false;
             }
         }
     }
