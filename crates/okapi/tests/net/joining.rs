@@ -93,7 +93,8 @@ fn a_join_waits_for_whoever_made_the_ticket_and_takes_nobody_elses_word() {
 #[test]
 fn who_leaves_hands_over_first_and_is_a_stranger_afterwards() {
     let Some(lab) = Lab::new() else { return };
-    let machines = group(&lab, 5);
+    // So few that all follow the member list at once: in a larger group it must have rested for minutes.
+    let machines = group(&lab, 4);
     let content = crate::house::noise(20 << 20);
     machines[0].put_safe("film", &content);
     machines[1].put_safe("other-film", &content);
@@ -106,7 +107,7 @@ fn who_leaves_hands_over_first_and_is_a_stranger_afterwards() {
     assert_eq!(holder.status()["state"], "parted");
     for owner in &machines[..2] {
         let status = owner.until("it has what it had", |status| {
-            is_safe(status) && member(status, holder)["holds_for_us"] == 0 && is_complete_without(status, 4, holder)
+            is_safe(status) && member(status, holder)["holds_for_us"] == 0 && is_complete_without(status, 3, holder)
         });
         assert_eq!(status["work"]["repaired_shards"], 0, "it moved, and nothing had to be repaired: {status}");
     }

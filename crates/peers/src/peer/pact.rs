@@ -310,7 +310,7 @@ impl Peer {
         self.send(holder, Body::Release(release));
     }
 
-    /// A holder that said no may be asked again: it was away since.
+    /// A holder that said no may be asked again: it was away since, or promises more now.
     pub(super) fn ask_contract_anew(&mut self, node: NodeId) {
         self.pacts.declined.remove(&node);
     }
