@@ -2,7 +2,7 @@
 
 use crate::house::noise;
 use crate::lab::Lab;
-use crate::machine::{Machine, is_complete, is_safe};
+use crate::machine::{Machine, PATIENCE, ends, is_complete, is_safe};
 use std::fs;
 
 /// The least that can be given: halves of 128 MiB.
@@ -35,8 +35,8 @@ fn a_full_server_half_takes_no_more_and_nobody_loses_anything() {
 
     // It gives more, and all that waited for that goes on. Less than is used it cannot give any more.
     small.ok("give 1G");
-    assert!(waiting.wait().unwrap().success());
     second.until("all of it is safe", is_safe);
+    assert!(ends(&mut waiting, PATIENCE).is_some_and(|status| status.success()));
     let ended = small.run(&format!("give {LEAST}"));
     assert!(ended.code != 0 && ended.err.contains("held for others"), "{ended:?}");
 }

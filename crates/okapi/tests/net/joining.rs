@@ -1,7 +1,7 @@
 //! Tickets, good and bad, and who comes in without one.
 
 use crate::lab::Lab;
-use crate::machine::{Machine, group, is_complete, is_safe, member};
+use crate::machine::{Machine, PATIENCE, ends, group, is_complete, is_safe, member};
 use okapi_client::group::Ticket;
 use okapi_client::{Client, Target};
 use std::process::Stdio;
@@ -86,7 +86,7 @@ fn a_join_waits_for_whoever_made_the_ticket_and_takes_nobody_elses_word() {
     });
     assert!(waiting.try_wait().unwrap().is_none());
     one.start();
-    assert!(waiting.wait().unwrap().success());
+    assert!(ends(&mut waiting, PATIENCE).is_some_and(|status| status.success()));
     three.until("both are there", |status| is_complete(status, 2));
 }
 

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -217,18 +217,12 @@ impl Machine {
     pub(crate) fn run_for(&self, patience: Duration, line: &str) -> Option<i32> {
         let mut command = self.house.command(line.split_whitespace());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let begun = Instant::now();
-        loop {
-            match child.try_wait().unwrap() {
-                Some(status) => return status.code(),
-                None if begun.elapsed() < patience => std::thread::park_timeout(LOOK_EVERY / 10),
-                None => {
-                    child.kill().unwrap();
-                    child.wait().unwrap();
-                    return None;
-                }
-            }
+        let ended = ends(&mut child, patience);
+        if ended.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
+        ended.and_then(|status| status.code())
     }
 
     /// What is stored under a name.
@@ -351,6 +345,17 @@ impl Restore<'_> {
         let line = line.unwrap_or_else(|| panic!("{}: never {what}:\n{}", self.machine.name, self.machine.log()));
         println!("{}: {line}", self.machine.name);
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+}
+
+/// How a program ends, if it does in time.
+pub(crate) fn ends(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    loop {
+        match child.try_wait().unwrap() {
+            None if begun.elapsed() < patience => std::thread::park_timeout(LOOK_EVERY / 10),
+            ended => return ended,
+        }
     }
 }
 
