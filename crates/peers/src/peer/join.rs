@@ -298,7 +298,7 @@ impl Peer {
         }
         if record.promise > promised {
             self.ask_contract_anew(node);
-            self.mine.end_rests(self.now);
+            self.mine.end_rests(self.now, |_| true);
         }
         if record.state == State::Parted && !parted_before {
             self.node_parted(node);

@@ -198,13 +198,25 @@ impl Peer {
         self.mend_back(node);
         self.mend_again(node);
         self.ask_contract_anew(node);
+        // What never was safe has waited for anybody at all.
+        self.mine.end_rests(self.now, |segment| !segment.safe);
+        self.ask_again_at(node);
         self.restore_back(node);
         self.gather_back(node);
         self.log_back(node);
     }
 
+    /// A node was started anew: what it was asked before it does not know any more.
+    pub(super) fn started_anew(&mut self, node: NodeId) {
+        self.gather_lost(node);
+        self.inbound_lost(node);
+        self.ask_again_at(node);
+    }
+
     fn went_away(&mut self, node: NodeId) {
         self.gather_lost(node);
+        self.inbound_lost(node);
+        self.ask_others_than(node);
         // Where that is one too many, it cannot be waited for.
         self.mine.dirty_for(node);
         self.mend_gone(node);
