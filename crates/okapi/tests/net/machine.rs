@@ -263,6 +263,7 @@ impl Machine {
         loop {
             let status = self.status();
             if is(&status) {
+                println!("{}: {what}, after {:.1?}", self.name, begun.elapsed());
                 return status;
             }
             assert!(begun.elapsed() < patience, "{}: never {what}: {status:#}", self.name);
