@@ -77,6 +77,6 @@ fn wrong_words_are_named_and_nobody_elses_data_comes() {
     let (one, other) = if words[7] == "zoo" { ("abandon", "ability") } else { ("zoo", "zone") };
     // One of two other words at most fits the checksum.
     let wrong = [one, other].map(|word| with(7, word)).into_iter();
-    let wrong = wrong.filter(|all| okapi_seal::RecoveryPhrase::parse(&all.join(" ")).is_err()).last();
+    let wrong = wrong.filter(|all| okapi_seal::RecoveryPhrase::parse(&all.join(" ")).is_err()).next_back();
     refused(&wrong.expect("one of them does not fit"), "do not belong together");
 }
