@@ -575,6 +575,7 @@ impl Driver {
             return Err(Refusal::new(Status::Exists, text));
         }
         self.join_note.clear();
+        self.asked = Some(ticket.via);
         let Ticket { via, group, secret, .. } = *ticket;
         self.input(Input::Order(Order::Join { via, group, secret }));
         Ok(())

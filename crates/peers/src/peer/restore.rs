@@ -316,13 +316,30 @@ impl Peer {
     pub(super) fn restore_inventory(&mut self, from: NodeId, lines: &[Held]) {
         let owner = self.node;
         let Some(found) = self.restore.found() else { return };
+        let mut news = BTreeSet::new();
         for line in lines {
             if found.sources.len() >= SHARDS_MAX {
                 break;
             }
             let shard = ShardId { owner, segment: line.segment, k: line.k, index: line.index };
-            found.sources.entry(shard).or_default().insert(from);
+            if found.sources.entry(shard).or_default().insert(from) {
+                news.insert(line.segment);
+            }
         }
+        // What rests because nobody had enough of it may be had now.
+        let rests = |name: &SegmentName| self.gathers.get(&(owner, *name)).is_some_and(|gather| !gather.is_busy());
+        news.retain(rests);
+        for name in news {
+            self.restore_anew(name);
+        }
+    }
+
+    /// Fetches a segment anew when its turn comes; false if nothing is being restored.
+    pub(super) fn restore_anew(&mut self, name: SegmentName) -> bool {
+        let Restore::Segments(found) = &mut self.restore else { return false };
+        found.begun.remove(&name);
+        found.stirred = true;
+        true
     }
 
     /// Takes on what was found, and fetches what can be fetched.
