@@ -171,9 +171,10 @@ impl MemberLinks {
     }
 
     /// To be called when nodes joined or parted: their connections get or lose the rights of members at once, and
-    /// addresses are exchanged anew.
-    pub fn review(&self) {
+    /// addresses are exchanged anew. Tells what the members known by then have said of themselves.
+    pub fn review(&self) -> Vec<Announcement> {
         self.hub.review();
+        self.hub.members_known().iter().filter_map(|node| self.hub.announced(node)).collect()
     }
 
     /// Who is at an address, and its name for people. Waits for the answer; not to be called from the links' own threads.

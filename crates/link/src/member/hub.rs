@@ -342,8 +342,11 @@ impl Hub {
 
     /// Drives a connection, in a task of its own. `place` is a stranger's.
     pub(crate) fn start(self: &Arc<Self>, live: Arc<Live>, greeting: Greeting, place: Option<OwnedSemaphorePermit>) {
-        if live.is_trusted() {
-            self.exchange(&live);
+        match self.host.standing(&live.node) {
+            // Whom this node dialled it knows.
+            Standing::Stranger if live.is_trusted() => self.exchange(&live),
+            // It may have changed since the hello, when a review did not find the connection yet.
+            _ => self.judge(&live),
         }
         self.connections.send_modify(|count| *count += 1);
         self.runtime.spawn(connection::run(self.clone(), live, greeting, place));
@@ -363,15 +366,22 @@ impl Hub {
     /// What nodes are to the group may have changed.
     pub(crate) fn review(&self) {
         for whom in self.correspondents() {
-            let Some(live) = whom.state.lock().live.clone() else { continue };
-            match self.host.standing(&live.node) {
-                Standing::Parted => live.close(plain(Reason::Parted, PARTED)),
-                Standing::Member => {
-                    live.trusted.store(true, Ordering::Relaxed);
-                    self.exchange(&live);
-                }
-                Standing::Stranger => {}
+            let live = whom.state.lock().live.clone();
+            if let Some(live) = live {
+                self.judge(&live);
             }
+        }
+    }
+
+    /// Goes by what the node at the other end is to the group now.
+    fn judge(&self, live: &Live) {
+        match self.host.standing(&live.node) {
+            Standing::Parted => live.close(plain(Reason::Parted, PARTED)),
+            Standing::Member => {
+                live.trusted.store(true, Ordering::Relaxed);
+                self.exchange(live);
+            }
+            Standing::Stranger => {}
         }
     }
 

@@ -25,13 +25,19 @@ pub(super) struct Recorder {
     events: Mutex<VecDeque<Event>>,
     came: Condvar,
     standings: Mutex<HashMap<NodeId, Standing>>,
+    /// What nodes become once it was asked what they are.
+    soon: Mutex<HashMap<NodeId, Standing>>,
     /// What nodes are that are not named.
     others: Standing,
 }
 
 impl Host for Recorder {
     fn standing(&self, node: &NodeId) -> Standing {
-        self.standings.lock().get(node).copied().unwrap_or(self.others)
+        let now = self.standings.lock().get(node).copied().unwrap_or(self.others);
+        if let Some(soon) = self.soon.lock().remove(node) {
+            self.set(*node, soon);
+        }
+        now
     }
 
     fn happened(&self, event: Event) {
@@ -58,7 +64,8 @@ impl Recorder {
 
 impl Recorder {
     pub(super) fn new(others: Standing) -> Self {
-        Self { events: Mutex::default(), came: Condvar::new(), standings: Mutex::default(), others }
+        let (standings, soon) = (Mutex::default(), Mutex::default());
+        Self { events: Mutex::default(), came: Condvar::new(), standings, soon, others }
     }
 
     pub(super) fn set(&self, node: NodeId, standing: Standing) {

@@ -2,6 +2,7 @@
 
 use okapi_base::NodeId;
 use okapi_peers::Blob;
+use okapi_wire::peer::announce::Announcement;
 use std::collections::BTreeMap;
 
 /// Carries letters: the links between members, or a pretend network.
@@ -11,6 +12,10 @@ pub(crate) trait Carrier: Send + Sync {
 
     /// Where a node may be found.
     fn hint(&self, node: NodeId, addresses: &[String]);
+
+    /// To be called when nodes joined or parted: their links get or lose the rights of members at once. Tells what all
+    /// members have said of themselves.
+    fn review(&self) -> Vec<Announcement>;
 
     /// Who is at an address.
     fn probe(&self, address: &str) -> Result<NodeId, String>;

@@ -6,6 +6,7 @@ use super::keeper::Batch;
 use super::pace::Pace;
 use super::records::Records;
 use super::roster::Roster;
+use super::running::Return;
 use super::segments::{Found, Segments};
 use super::workers::Workers;
 use super::yard::{Shards, hex};
@@ -13,7 +14,7 @@ use crate::group::WhenSafe;
 use crate::refusal::Refusal;
 use okapi_base::machine::Machine as _;
 use okapi_base::{NodeId, SegmentName};
-use okapi_peers::{Blob, Event as Told, Input, Output, Peer, Phase, ShardId, Thing};
+use okapi_peers::{Blob, Event as Told, Input, Order, Output, Peer, Phase, ShardId, Thing};
 use okapi_seal::{NodeKey, RecipientKey};
 use okapi_wire::peer::announce::Announcement;
 use okapi_wire::{BodyWriter, Message as _, Status};
@@ -99,6 +100,8 @@ pub(crate) struct Driver {
     key: Option<(RecipientKey, KeyFound)>,
     /// Called once everything has come back.
     restored: Option<Box<dyn FnOnce() + Send>>,
+    /// Whom a node that comes back asks first.
+    restores_via: Option<NodeId>,
 }
 
 /// What a driver is made of.
@@ -151,14 +154,15 @@ impl Driver {
             repaired_before: 0,
             key: None,
             restored: None,
+            restores_via: None,
         }
     }
 
-    /// A driver whose node comes back: `found` is given the node's key as soon as it is known, and `restored` is called
-    /// once every segment is back.
-    pub(crate) fn restoring(&mut self, key: RecipientKey, found: KeyFound, restored: Box<dyn FnOnce() + Send>) {
-        self.key = Some((key, found));
-        self.restored = Some(restored);
+    /// A driver whose node comes back from what `via` and those it names hold.
+    pub(crate) fn restoring(&mut self, via: NodeId, back: Return) {
+        self.restores_via = Some(via);
+        self.key = Some((back.key, back.found));
+        self.restored = Some(back.restored);
     }
 
     /// The thread.
@@ -199,6 +203,11 @@ impl Driver {
     fn begin(&mut self) {
         self.look_at_links_soon();
         self.drain();
+        // Before anything else: until it is told so, the peer of an interrupted restore takes what is here for all there
+        // is. Told anew it begins with the list again.
+        if let Some(via) = self.restores_via {
+            self.input(Input::Order(Order::Restore { via }));
+        }
         let held: BTreeSet<ShardId> = self.peer.held().map(|(shard, _)| shard).collect();
         let there = match self.shards.list() {
             Ok(there) => there,
@@ -335,6 +344,8 @@ impl Driver {
         }
         if !self.roster.read().is_of(self.peer.members()) {
             *self.roster.write() = Roster::of(self.peer.members());
+            // What those who are members now have said before they were is known to the links alone.
+            self.carrier.review().iter().for_each(|said| self.announced(said));
             self.look_at_links_soon();
         }
         told.into_iter().for_each(|event| self.told(event));

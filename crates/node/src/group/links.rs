@@ -82,6 +82,10 @@ impl Carrier for Links {
         self.with(|links| links.hint(node, &addresses));
     }
 
+    fn review(&self) -> Vec<Announcement> {
+        self.with(MemberLinks::review).unwrap_or_default()
+    }
+
     fn probe(&self, address: &str) -> Result<NodeId, String> {
         let found = self.with(|links| links.probe(&with_scheme(address)));
         let found = found.ok_or("the node is stopping".to_owned())?;

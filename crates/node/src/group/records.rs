@@ -121,6 +121,10 @@ impl Records {
 
     /// Keeps what a member has said; nothing: it is forgotten.
     pub(crate) fn set_book(&self, node: NodeId, said: Option<&[u8]>) -> Result<(), RecordsError> {
+        let same = self.read(|read| Ok(read.open_table(BOOK)?.get(&node.0)?.map(|kept| kept.value().to_vec())))?;
+        if same.as_deref() == said {
+            return Ok(());
+        }
         self.write("written", |write| {
             let mut table = write.open_table(BOOK)?;
             match said {

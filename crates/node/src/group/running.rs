@@ -255,7 +255,6 @@ impl Group {
         carrier: impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String>,
     ) -> Result<Arc<Self>, GroupError> {
         let (group, mut driver, receive) = Self::make(seat, Blob::from([]), carrier)?;
-        driver.restoring(back.key, back.found, back.restored);
         let via = match via {
             RestoreVia::Ticket(ticket) => {
                 group.carrier.hint(ticket.via, &ticket.addresses);
@@ -266,9 +265,8 @@ impl Group {
             }),
         };
         let via = via.map_err(GroupError::Links)?;
+        driver.restoring(via, back);
         group.run(driver, receive)?;
-        // After a restart the peer knows what it was doing; asked anew it begins with the list again.
-        let _ = group.events.send(Event::Input(Input::Order(Order::Restore { via })));
         Ok(group)
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Segments {
     disk: RealDisk,
     folder: PathBuf,
     known: Mutex<Known>,
+    /// Held while rows change and are written, so that what was written last is what is known.
+    keeping: Mutex<()>,
     /// To the driver.
     events: Sender<Event>,
     /// To the thread that names what was closed.
@@ -81,6 +83,9 @@ struct Known {
     told: BTreeSet<u32>,
 }
 
+/// Rows to be written, and those to be removed.
+type Changes = Vec<(u32, Option<Row>)>;
+
 /// What is to be told when the log is there.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -96,7 +101,8 @@ impl Segments {
         let known = Known::of(records.segments()?);
         let disk = RealDisk::new(folder).map_err(|error| records.cannot_open(error))?;
         let closings = Mutex::new(None);
-        Ok(Arc::new(Self { records, disk, folder: folder.to_owned(), known: Mutex::new(known), events, closings }))
+        let (folder, known, keeping) = (folder.to_owned(), Mutex::new(known), Mutex::new(()));
+        Ok(Arc::new(Self { records, disk, folder, known, keeping, events, closings }))
     }
 
     /// Compares what is known with what the opened log has, and follows it from now on.
@@ -104,11 +110,10 @@ impl Segments {
         let (send, receive) = std::sync::mpsc::channel();
         *self.closings.lock() = Some(send);
         let there = log.follow(Arc::clone(self) as Arc<dyn Follower>)?;
-        let mut changes = Vec::new();
         let mut fresh = Vec::new();
         let mut found = Found::default();
-        {
-            let mut known = self.known.lock();
+        self.change(|known| {
+            let mut changes = Vec::new();
             let numbers: BTreeSet<u32> = there.iter().map(|segment| segment.number).collect();
             for segment in &there {
                 match known.rows.get_mut(&segment.number) {
@@ -121,13 +126,19 @@ impl Segments {
                             known.released.remove(&segment.number);
                         }
                     }
-                    _ => fresh.push(*segment),
+                    _ => {
+                        // Removed before it was named, but not carried out before the node stopped.
+                        if known.is_unnamed(segment.number) {
+                            known.remove(segment.number);
+                        }
+                        fresh.push(*segment);
+                    }
                 }
             }
             let gone = known.rows.iter().filter(|(number, row)| !numbers.contains(number) && row.released_by == 0);
             found.lost = gone.map(|(_, row)| row.name).collect();
-        }
-        self.records.set_segments(&changes)?;
+            changes
+        })?;
         for segment in fresh {
             if let Some(name) = self.name(segment)? {
                 found.closed.push((name, u64::from(segment.bytes)));
@@ -171,15 +182,20 @@ impl Segments {
         }
         let name = SegmentName(hash(&bytes).0);
         let row = Row { name, bytes: segment.bytes, mark: segment.mark, released_by: 0 };
-        {
-            let mut known = self.known.lock();
+        let mut named = None;
+        self.change(|known| {
+            // It was read a moment before it was removed.
+            if known.is_unnamed(segment.number) {
+                return Vec::new();
+            }
+            named = Some(name);
             if let Some(before) = known.insert(segment.number, row).filter(|before| before.name != name) {
                 // A power cut took the end of the log, and its number was used again.
                 let _ = self.events.send(Event::Input(Input::Released { segment: before.name }));
             }
-        }
-        self.records.set_segments(&[(segment.number, Some(row))])?;
-        Ok(Some(name))
+            vec![(segment.number, Some(row))]
+        })?;
+        Ok(named)
     }
 
     /// The segments that are here.
@@ -205,10 +221,10 @@ impl Segments {
         let number = Log::restore_segment(&self.disk, bytes)?;
         let mark = bytes.last_chunk::<192>().map_or([0; 12], |end| end[144..156].try_into().expect("12 bytes"));
         let row = Row { name, bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX), mark, released_by: 0 };
-        {
-            self.known.lock().insert(number, row);
-        }
-        let kept = self.records.set_segments(&[(number, Some(row))]);
+        let kept = self.change(|known| {
+            known.insert(number, row);
+            vec![(number, Some(row))]
+        });
         kept.map_err(|error| RestoreError::Io { number, source: io::Error::other(error) })
     }
 
@@ -226,29 +242,30 @@ impl Segments {
 
     /// Segments that the others may give back now.
     pub(crate) fn releasable(&self) -> Vec<SegmentName> {
-        let mut known = self.known.lock();
-        let untold: Vec<u32> = known.released.difference(&known.told).copied().collect();
         let mut may = Vec::new();
-        for number in untold {
-            let row = known.rows[&number];
-            // What never was safe is nothing to keep: its content is awaited further on.
-            let is_due = row.name != UNNAMED && known.unsafe_.contains(&number);
-            if is_due || known.is_safe_until(number, row.released_by) {
-                known.told.insert(number);
-                may.push(row.name);
+        let kept = self.change(|known| {
+            let untold: Vec<u32> = known.released.difference(&known.told).copied().collect();
+            let mut changes = Vec::new();
+            for number in untold {
+                let row = known.rows[&number];
+                // What never was safe is nothing to keep: its content is awaited further on.
+                let is_due = row.name != UNNAMED && known.unsafe_.contains(&number);
+                if !is_due && !known.is_safe_until(number, row.released_by) {
+                    continue;
+                }
+                if row.name == UNNAMED {
+                    known.remove(number);
+                    changes.push((number, None));
+                } else {
+                    known.told.insert(number);
+                    may.push(row.name);
+                }
             }
+            changes
+        });
+        if let Err(error) = kept {
+            let _ = self.events.send(Event::Halt(error.to_string()));
         }
-        let nameless: Vec<u32> =
-            known.told.iter().copied().filter(|number| known.rows[number].name == UNNAMED).collect();
-        nameless.iter().for_each(|number| known.remove(*number));
-        drop(known);
-        if !nameless.is_empty() {
-            let changes: Vec<_> = nameless.into_iter().map(|number| (number, None)).collect();
-            if let Err(error) = self.records.set_segments(&changes) {
-                let _ = self.events.send(Event::Halt(error.to_string()));
-            }
-        }
-        may.retain(|name| *name != UNNAMED);
         may
     }
 
@@ -259,13 +276,18 @@ impl Segments {
 
     /// All shards of a released segment are given back.
     pub(crate) fn forget(&self, name: SegmentName) -> Result<(), RecordsError> {
-        let number = {
-            let mut known = self.known.lock();
-            let Some(number) = known.numbers.get(&name).copied() else { return Ok(()) };
+        self.change(|known| {
+            let Some(number) = known.numbers.get(&name).copied() else { return Vec::new() };
             known.remove(number);
-            number
-        };
-        self.records.set_segments(&[(number, None)])
+            vec![(number, None)]
+        })
+    }
+
+    /// Changes what is known, and writes what of it is to be kept.
+    fn change(&self, change: impl FnOnce(&mut Known) -> Changes) -> Result<(), RecordsError> {
+        let _keeping = self.keeping.lock();
+        let changes = change(&mut self.known.lock());
+        if changes.is_empty() { Ok(()) } else { self.records.set_segments(&changes) }
     }
 
     fn path(&self, number: u32) -> PathBuf {
@@ -298,6 +320,11 @@ impl Known {
             self.released.insert(number);
         }
         before
+    }
+
+    /// Whether it was removed before it was named.
+    fn is_unnamed(&self, number: u32) -> bool {
+        self.rows.get(&number).is_some_and(|row| row.name == UNNAMED)
     }
 
     fn remove(&mut self, number: u32) {
@@ -338,23 +365,22 @@ impl Follower for Segments {
     }
 
     fn releasing(&self, numbers: &BTreeSet<u32>, newest: u32) {
-        let changed: Vec<(u32, Option<Row>)> = {
-            let mut known = self.known.lock();
-            let mut changed = Vec::new();
+        let kept = self.change(|known| {
+            let mut changes = Vec::new();
             for number in numbers {
                 // One that was not named yet is remembered all the same, for those whose content went into it.
                 let unnamed = Row { name: UNNAMED, bytes: 0, mark: [0; 12], released_by: 0 };
                 let row = known.rows.entry(*number).or_insert(unnamed);
                 row.released_by = newest;
-                changed.push((*number, Some(*row)));
+                changes.push((*number, Some(*row)));
                 if row.name == UNNAMED {
                     known.unsafe_.insert(*number);
                 }
                 known.released.insert(*number);
             }
-            changed
-        };
-        if let Err(error) = self.records.set_segments(&changed) {
+            changes
+        });
+        if let Err(error) = kept {
             let _ = self.events.send(Event::Halt(error.to_string()));
         }
         let _ = self.events.send(Event::Moved);
@@ -426,5 +452,24 @@ mod tests {
         assert!(!known.is_safe_until(1, 4));
         known.unsafe_.retain(|number| *number == 4);
         assert!(known.is_safe_until(1, 4));
+    }
+
+    #[test]
+    fn one_read_for_its_name_while_it_is_removed_stays_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Arc::new(Records::open(&folder.path().join("group.redb")).unwrap());
+        let (events, told) = std::sync::mpsc::channel();
+        let segments = Segments::open(Arc::clone(&records), folder.path(), events).unwrap();
+        std::fs::write(segments.path(1), [7; 500]).unwrap();
+        segments.releasing(&BTreeSet::from([1]), 2);
+        segments.closed_now(ClosedSegment { number: 1, bytes: 500, mark: [1; 12] });
+        assert!(segments.names().is_empty() && segments.lies_elsewhere(1));
+        assert!(told.try_iter().all(|event| matches!(event, Event::Moved)));
+        // Its content is safe with the segment that it went into.
+        std::fs::write(segments.path(2), [8; 500]).unwrap();
+        segments.closed_now(ClosedSegment { number: 2, bytes: 500, mark: [2; 12] });
+        segments.set_safe(segments.names()[0], true);
+        assert_eq!(segments.releasable(), []);
+        assert!(segments.is_safe_until(2) && !segments.lies_elsewhere(1));
     }
 }

@@ -13,7 +13,8 @@ use okapi_peers::{Blob, Input};
 use okapi_seal::{MemberSecret, NodeKey};
 use okapi_store::log::{Log, RealDisk};
 use okapi_store::{Change, Edit, Engine as _, Got, Patience, Shape};
-use okapi_wire::message::{GroupState, GroupStatus};
+use okapi_wire::message::{GroupState, GroupStatus, MemberPresence};
+use okapi_wire::peer::announce::Announcement;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +45,10 @@ impl Carrier for End {
     }
 
     fn hint(&self, _: NodeId, _: &[String]) {}
+
+    fn review(&self) -> Vec<Announcement> {
+        Vec::new()
+    }
 
     fn probe(&self, address: &str) -> Result<NodeId, String> {
         let first = self.hub.there.lock().keys().find(|node| **node != self.node).copied();
@@ -157,7 +162,8 @@ impl House {
                 return status;
             }
             assert!(begun.elapsed() < PATIENCE, "{what}: {status:#?}");
-            std::thread::yield_now();
+            // The driver and the disk need the processor, too.
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 }
@@ -218,7 +224,7 @@ fn what_one_puts_lies_with_the_others_and_comes_back_from_the_phrase() {
     let via = RestoreVia::Address("127.0.0.1:1".to_owned());
     begin_restore(&back.data(), &back.secret, &founding("phoenix"), &via).unwrap();
     let (keys, key) = channel::<NodeKey>();
-    let (dones, done) = channel();
+    let (dones, _done) = channel();
     let back_to = Return {
         key: back.secret.recipient_key(),
         found: Box::new(move |key| keys.send(key).unwrap()),
@@ -226,8 +232,21 @@ fn what_one_puts_lies_with_the_others_and_comes_back_from_the_phrase() {
     };
     let running = Group::start_restore(&back.seat(), &via, back_to, back.carrier()).unwrap();
     back.group = Some(running);
-    let key = key.recv_timeout(PATIENCE).expect("the key comes with the first segment");
+    let first = key.recv_timeout(PATIENCE).expect("the key comes with the first segment");
+    // In the middle of it, or at its very end, the machine goes off.
+    back.stop();
+    assert_eq!(back.seat().identity.node(), back.secret.node_id(0));
+    let (keys, key) = channel::<NodeKey>();
+    let (dones, done) = channel();
+    let back_to = Return {
+        key: back.secret.recipient_key(),
+        found: Box::new(move |key| keys.send(key).unwrap()),
+        restored: Box::new(move || dones.send(()).unwrap()),
+    };
+    back.group = Some(Group::start_restore(&back.seat(), &via, back_to, back.carrier()).unwrap());
+    let key = key.recv_timeout(PATIENCE).expect("the key comes again");
     done.recv_timeout(PATIENCE).expect("everything comes back");
+    drop(first);
     key.keep(&back.data().join("node.key")).unwrap();
     Log::finish_restore(&RealDisk::new(&back.data().join("log")).unwrap(), &key).unwrap();
     let (log, _) = open_log(&back.settings()).unwrap();
@@ -281,6 +300,18 @@ fn a_node_that_restarts_goes_on_where_it_was() {
     houses[1].make_safe();
     let status = houses[1].until("all is safe", |status| status.own.local_bytes == 0);
     assert_eq!((status.members.len(), status.state), (3, GroupState::Member));
+}
+
+#[test]
+fn whoever_joined_finds_the_others_after_a_restart() {
+    let mut houses = group_with(3, true);
+    houses[2].stop();
+    houses[2].start();
+    houses[2].put(1, &content(1));
+    houses[2].make_safe();
+    houses[2].until("it is linked to both", |status| {
+        status.members.iter().filter(|member| member.presence == MemberPresence::Here).count() == 2
+    });
 }
 
 #[test]

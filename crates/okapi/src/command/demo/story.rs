@@ -253,7 +253,7 @@ impl<'s> Story<'s> {
         };
         let lines = [
             String::new(),
-            format!("Nothing was lost, in {}. ada and {others} still run; look at them:", crate::size::lasted(took)),
+            format!("Nothing was lost, in {}. ada, {others} still run; look at them:", crate::size::lasted(took)),
             String::new(),
             format!("    {okapi} --data {} status", data.display()),
             format!("    {okapi} --data {} members", data.display()),
