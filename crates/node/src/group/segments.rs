@@ -3,12 +3,14 @@
 
 use super::driver::Event;
 use super::records::{Records, RecordsError};
+use super::yard::blob;
 use okapi_base::SegmentName;
 use okapi_peers::{Blob, Input};
 use okapi_seal::hash;
 use okapi_store::log::{ClosedSegment, Follower, Log, RealDisk, RestoreError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -209,7 +211,9 @@ impl Segments {
     /// A segment's bytes, as they lie.
     pub(crate) fn read(&self, name: SegmentName) -> Option<Blob> {
         let number = *self.known.lock().numbers.get(&name)?;
-        std::fs::read(self.path(number)).ok().map(Blob::from)
+        let mut file = File::open(self.path(number)).ok()?;
+        let bytes = file.metadata().ok()?.len();
+        blob(&mut file, bytes).ok()
     }
 
     /// A segment came back.
