@@ -76,7 +76,7 @@ fn wrong_words_are_named_and_nobody_elses_data_comes() {
     refused(&words[..23], "23");
     let (one, other) = if words[7] == "zoo" { ("abandon", "ability") } else { ("zoo", "zone") };
     // One of two other words at most fits the checksum.
-    let wrong = [one, other].map(|word| with(7, word)).into_iter();
-    let wrong = wrong.filter(|all| okapi_seal::RecoveryPhrase::parse(&all.join(" ")).is_err()).next_back();
+    let wrong = [one, other].map(|word| with(7, word));
+    let wrong = wrong.into_iter().find(|all| okapi_seal::RecoveryPhrase::parse(&all.join(" ")).is_err());
     refused(&wrong.expect("one of them does not fit"), "do not belong together");
 }
