@@ -70,13 +70,19 @@ pub enum Op {
     GroupSafe = 0x65,
     /// Counts a node of the group as lost for good.
     GroupLost = 0x66,
+    /// Sets what a member may do with a grid.
+    GrantSet = 0x70,
+    /// Lists what members may do with grids.
+    GrantList = 0x71,
+    /// Joins the connection to a stream to another member's node.
+    Route = 0x73,
 }
 
 impl Op {
     /// The bit that makes an operation's number a reply's.
     pub const REPLY: u8 = 0x80;
 
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 36] = [
         Self::Hello,
         Self::Ping,
         Self::Goodbye,
@@ -110,6 +116,9 @@ impl Op {
         Self::GroupGive,
         Self::GroupSafe,
         Self::GroupLost,
+        Self::GrantSet,
+        Self::GrantList,
+        Self::Route,
     ];
 
     /// The operation a number (without the reply bit) stands for.
@@ -162,6 +171,8 @@ impl Op {
                 | Self::GroupGive
                 | Self::GroupSafe
                 | Self::GroupLost
+                | Self::GrantSet
+                | Self::GrantList
         )
     }
 }
