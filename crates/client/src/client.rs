@@ -160,7 +160,7 @@ impl Client {
         Grid::open(self, name, token.unwrap_or(Token::NONE))
     }
 
-    fn ask_bare<M: Message>(&self, op: Op, timeout: Duration) -> Result<M, Fault> {
+    pub(crate) fn ask_bare<M: Message>(&self, op: Op, timeout: Duration) -> Result<M, Fault> {
         self.ask(op, timeout, |connection, deadline| {
             let request = connection.bare(op, 0);
             connection.read(request, op, deadline)
@@ -182,7 +182,7 @@ impl Client {
         move |fault| NodeError { address, what, fault }
     }
 
-    fn grid_error(&self, name: &str, what: &'static str, fault: Fault) -> GridError {
+    pub(crate) fn grid_error(&self, name: &str, what: &'static str, fault: Fault) -> GridError {
         GridError { address: self.pool.address().clone(), grid: name.to_owned(), what, fault }
     }
 }

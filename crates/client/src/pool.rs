@@ -57,7 +57,10 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// Connects for the first time, once.
     pub(crate) fn open(dial: Box<dyn Dial>, settings: Settings, single: bool) -> Result<Arc<Self>, ConnectError> {
-        let address: Arc<str> = dial.address().into();
+        let address: Arc<str> = match &settings.member {
+            Some(member) => format!("{member} by way of {}", dial.address()).into(),
+            None => dial.address().into(),
+        };
         let mut settings = settings;
         settings.connections = if single { 1 } else { settings.connections.max(1) };
         let first = connect(&*dial, &settings, &address, settings.connect_timeout)?;
@@ -269,7 +272,9 @@ fn may_pass(error: &ConnectError) -> bool {
         ConnectError::Link(error) => {
             matches!(error, L::NoSocket { .. } | L::Refused { .. } | L::TimedOut { .. } | L::Io { .. })
         }
-        ConnectError::Refused { status, .. } => matches!(status, Status::Busy | Status::Stopping),
+        ConnectError::Refused { status, .. } | ConnectError::NoWay { status, .. } => {
+            matches!(status, Status::Busy | Status::Stopping)
+        }
         ConnectError::NoWelcome { fault, .. } => fault.is_link(),
         ConnectError::Gone { .. } => false,
     }
