@@ -2,9 +2,10 @@
 
 use crate::catalog::{Catalog, CatalogError, Definition, Head, Home, check_name};
 use crate::chores::Chores;
+use crate::grants::Grants;
 use crate::grid::{Grid, companion_of};
-use crate::group::GroupDoor;
 use crate::group::pace::Pace;
+use crate::group::{GroupDoor, Roster};
 use crate::records::{Doom, now};
 use crate::refusal::Refusal;
 use crate::stores::Stores;
@@ -116,6 +117,8 @@ pub struct Host {
     /// Asking about the group: whoever drives the peer may be busy for a moment.
     pub(crate) asking: Chores,
     group: RwLock<Option<Arc<dyn GroupDoor>>>,
+    roster: OnceLock<Arc<Roster>>,
+    pub(crate) grants: Grants,
     pace: OnceLock<Arc<Pace>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
@@ -182,6 +185,8 @@ impl Host {
         random(&mut epoch)?;
         let (catalog, found, definitions) = Catalog::open(&*log, node)?;
         let head = found.unwrap_or(Head { node, next: 1 });
+        let live = |grid| definitions.iter().any(|its| its.id == grid && !its.dropping);
+        let grants = Grants::open(&log, &live).map_err(|refusal| failed("grants", &refusal.text))?;
         let start = |name| {
             Chores::start(name).map_err(|source| OpenError::System { what: "a thread cannot be started", source })
         };
@@ -203,6 +208,8 @@ impl Host {
             reading: start("okapi-reading")?,
             asking: start("okapi-asking")?,
             group: RwLock::new(None),
+            roster: OnceLock::new(),
+            grants,
             pace: OnceLock::new(),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
@@ -288,6 +295,22 @@ impl Host {
     /// host must not keep it alive beyond that.
     pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
         *self.group.write() = Some(group);
+    }
+
+    /// Sets who is in the group, once. Until then no member has any right here.
+    pub fn set_roster(self: &Arc<Self>, roster: &Arc<Roster>) {
+        let host = Arc::downgrade(self);
+        roster.watch(Arc::new(move || {
+            if let Some(host) = host.upgrade() {
+                host.wake_followers();
+            }
+        }));
+        let _ = self.roster.set(Arc::clone(roster));
+    }
+
+    /// Who is in the group; nothing if the node is in none.
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.roster.get().map(|roster| &**roster)
     }
 
     /// The records that these blocks belong to, as `grid:name`: the first few of them in the order of the blocks.
@@ -445,6 +468,7 @@ impl Host {
         if definition.shape.durability != Durability::Memory {
             engine.drop_grid(companion_of(definition.id))?;
         }
+        self.grants.forget(definition.id)?;
         self.catalog.lock().0.forget(definition.id)?;
         Ok(())
     }

@@ -172,6 +172,7 @@ impl Node {
         if let Some(group) = &group {
             host.set_group(Arc::clone(group) as Arc<dyn GroupDoor>);
             host.set_pace(Arc::clone(&group.pace));
+            host.set_roster(&group.roster);
             // Weak: the group must not keep alive what it is stopped after.
             let named = Arc::downgrade(&host);
             group.set_names(Box::new(move |blocks, most| {

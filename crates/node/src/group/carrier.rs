@@ -1,5 +1,6 @@
 //! What carries letters to other nodes, as the group sees it.
 
+use super::Onward;
 use okapi_base::NodeId;
 use okapi_peers::Blob;
 use std::collections::BTreeMap;
@@ -20,6 +21,10 @@ pub(crate) trait Carrier: Send + Sync {
 
     /// What is known of the links to other nodes.
     fn links(&self) -> BTreeMap<NodeId, LinkFacts>;
+
+    /// Dials a node for a program that wants to ask it something, and calls `then` with the way there, or why there is
+    /// none.
+    fn reach(&self, to: NodeId, then: Box<dyn FnOnce(Result<Onward, String>) + Send>);
 
     /// Ends all links.
     fn stop(&self);

@@ -6,13 +6,14 @@ use super::driver::{Driver, Event, KeyFound, Parts};
 use super::founding::{self, Gift, IDENTITY_FILE, KEY_FILE};
 use super::pace::Pace;
 use super::records::{Records, RecordsError};
-use super::report::{Sources, report};
+use super::report::{self, Sources, report};
 use super::roster::Roster;
+use super::route::Destination;
 use super::segments::{AttachError, Segments};
 use super::tend::{self, Ending, Tended};
 use super::workers::Workers;
 use super::yard::Shards;
-use crate::group::{GroupDoor, RestoreVia, WhenSafe};
+use crate::group::{GroupDoor, RestoreVia, Route, Routed, WhenSafe};
 use crate::refusal::Refusal;
 use crate::settings::GroupSettings;
 use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
@@ -66,6 +67,7 @@ pub(crate) struct Group {
     segments: Arc<Segments>,
     shards: Arc<Shards>,
     pub(crate) pace: Arc<Pace>,
+    pub(crate) roster: Arc<Roster>,
     carrier: Arc<dyn Carrier>,
     log: RwLock<Option<Arc<Log>>>,
     names: RwLock<Option<Names>>,
@@ -134,7 +136,7 @@ pub(crate) struct Hook {
     /// The group that the node is in at its start.
     pub(crate) group: GroupId,
     pub(crate) events: Sender<Event>,
-    pub(crate) roster: Arc<RwLock<Roster>>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) records: Arc<Records>,
 }
 
@@ -295,7 +297,8 @@ impl Group {
         let kept = records.peer()?;
         let now = Clock::start().now();
         let peer = Peer::open(seat.peer_identity(), seat.gift.peer_settings(), entropy, now, &kept)?;
-        let roster = Arc::new(RwLock::new(Roster::of(peer.members())));
+        let roster = Arc::new(Roster::new(seat.identity.member));
+        roster.update(peer.members());
         let hook = Hook {
             group: peer.group(),
             events: events.clone(),
@@ -318,7 +321,7 @@ impl Group {
             records,
             keeper,
             workers,
-            roster,
+            roster: Arc::clone(&roster),
             carrier: Arc::clone(&carrier),
         });
         let group = Self {
@@ -331,6 +334,7 @@ impl Group {
             segments,
             shards,
             pace,
+            roster,
             carrier,
             log: RwLock::new(None),
             names: RwLock::new(None),
@@ -521,6 +525,19 @@ impl GroupDoor for Group {
             }
             (_, true) => Err(Refusal::new(Status::Malformed, "that node is here; a node that answers is not lost")),
             _ => self.order(Order::Lost { node }),
+        }
+    }
+
+    fn route(&self, wanted: &Route, then: Routed) {
+        let (name, carrier) = (self.gift.lock().name.clone(), Arc::clone(&self.carrier));
+        let listed = self.ask(move |driver| report::members(&driver.peer, &carrier.links(), (&name, "")));
+        let to = listed.and_then(|members| {
+            let alone = GroupStatus::alone(okapi_base::GroupId([0; 32]), self.node, self.member);
+            Destination::find(&GroupStatus { members, ..alone }, wanted)
+        });
+        match to {
+            Ok(to) => self.carrier.reach(to.node, Box::new(move |way| then(way.map_err(|why| to.away(&why))))),
+            Err(refusal) => then(Err(refusal)),
         }
     }
 
