@@ -186,6 +186,7 @@ impl Log {
             return Ok(());
         }
         let mut store = None;
+        let mut with_parts = false;
         for number in names.iter().filter_map(|name| segment_number(name)) {
             let io_error = |source| RestoreError::Io { number, source };
             let file = disk.open(&segment_name(number)).map_err(io_error)?;
@@ -194,8 +195,9 @@ impl Log {
             if *store.get_or_insert(label.store) != label.store {
                 return Err(RestoreError::OtherStore { number });
             }
+            with_parts |= label.has_parts();
         }
-        store.map_or(Ok(()), |store| identity::write(disk, key, store).map_err(io_error))
+        store.map_or(Ok(()), |store| identity::write(disk, key, store, with_parts).map_err(io_error))
     }
 }
 
