@@ -329,6 +329,7 @@ impl Engine for Log {
             let generation = w.next_generation();
             let draft = Draft { kind: Kind::GridDrop, grid: id, index: Index::MIN, generation, crc: 0, payload: &[] };
             let location = self.inner.append(&mut w, &draft, Purpose::Delete)?;
+            w.given.drop_grid(id, location.segment());
             if let Some((_, old)) = w.drops.insert(id, (generation, location)) {
                 w.count(old, false);
             }
@@ -339,7 +340,7 @@ impl Engine for Log {
             index.entries(0).for_each(|(_, location)| w.count(location, false));
             w.sequence
         };
-        self.inner.take_key(id);
+
         self.inner.wait_durable(sequence)
     }
 

@@ -241,7 +241,13 @@ impl Inner {
     pub(super) fn tell_releasing(&self, numbers: &BTreeSet<u32>) {
         let follower = self.follower.read().clone();
         if let Some(follower) = follower {
-            let newest = self.writer.lock().next_segment - 1;
+            let newest = {
+                let w = self.writer.lock();
+                // Readers of a grid learn where it lies from the newest segment. One that is closed already may still name
+                // those that go, and the notes of this are about to begin the next.
+                let is_told_before = w.active.is_none() && !w.given.numbers().is_empty();
+                if is_told_before { w.next_segment } else { w.next_segment - 1 }
+            };
             follower.releasing(numbers, newest);
         }
     }

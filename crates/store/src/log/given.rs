@@ -30,6 +30,8 @@ pub(super) struct Given {
     strays: BTreeMap<GridId, BTreeSet<u32>>,
     /// Grids of which both are known in full.
     surveyed: BTreeSet<GridId>,
+    /// Grids that were dropped: the next segment to be closed tells so, and none after it.
+    dropped: BTreeSet<GridId>,
     /// Looks before the next attempt to move anything.
     resting: u32,
 }
@@ -56,13 +58,23 @@ impl Given {
         }
     }
 
-    fn forget(&mut self, grid: GridId) -> bool {
-        let before = self.numbers.len();
-        self.numbers.retain(|(known, _)| *known != grid);
-        self.homes.remove(&grid);
-        self.strays.remove(&grid);
-        self.surveyed.remove(&grid);
-        self.numbers.len() < before
+    /// A grid is dropped: nothing lives in it any more, and a segment says so.
+    pub(super) fn drop_grid(&mut self, grid: GridId, segment: u32) {
+        if self.numbers.iter().any(|(known, _)| *known == grid) {
+            self.homes.insert(grid, BTreeSet::from([segment]));
+            self.strays.remove(&grid);
+            self.surveyed.insert(grid);
+            self.dropped.insert(grid);
+        }
+    }
+
+    /// Forgets what was dropped, now that a segment says so.
+    pub(super) fn forget_dropped(&mut self) {
+        for grid in std::mem::take(&mut self.dropped) {
+            self.numbers.retain(|(known, _)| *known != grid);
+            self.homes.remove(&grid);
+            self.surveyed.remove(&grid);
+        }
     }
 
     fn runs(&self, grid: GridId) -> Vec<(u32, u32)> {
@@ -131,14 +143,6 @@ impl Inner {
         self.close_active(&mut w);
         drop(w);
         Ok(self.ring.key(grid, number))
-    }
-
-    /// A grid is gone: no later segment has a key for it.
-    pub(super) fn take_key(&self, grid: GridId) {
-        let mut w = self.writer.lock();
-        if w.given.forget(grid) {
-            self.close_active(&mut w);
-        }
     }
 
     /// Looks where given grids lie, and moves what lies under the node's key alone; says whether there was anything to do.

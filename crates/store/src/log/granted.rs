@@ -1,8 +1,9 @@
 //! Reading one grid of somebody else's log, from its closed segments wherever they lie, with a key of that grid.
 
 use super::format::{Entry, FIRST_RECORD, HEADER, Kind, Label, TRAILER, Trailer, UNIT, record_nonce};
+use super::index::SEGMENT_MAX;
 use super::keys::{PartKey, both, record_sealer};
-use super::parts::{Part, TABLE, find};
+use super::parts::{Part, TABLE, Told, find};
 use crate::engine::{Block, Blocks, Broken, Change, Got, GridUsage, Listed, Patience, Placed, ReadError, WriteError};
 use crate::payload::Payload;
 use okapi_base::{GridId, Index};
@@ -16,6 +17,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Bytes of a segment's end that are asked for at first: most often all that is needed of it.
 const END_GUESS: u64 = 16 << 10;
+/// Missing segments that are counted.
+const MISSING_MAX: usize = 1000;
 /// The part before the first record, of which nothing but the label is needed; the trailer has that too.
 const LEAST_BYTES: u64 = FIRST_RECORD as u64 + TRAILER as u64;
 
@@ -63,6 +66,7 @@ pub enum GrantedError {
 /// A grid and its companion as somebody else can read them.
 pub struct GrantedGrid {
     grids: [Arc<View>; 2],
+    as_of: usize,
 }
 
 /// What lives in one grid.
@@ -100,47 +104,26 @@ struct End {
 }
 
 impl GrantedGrid {
-    /// Opens a grid from segments of these lengths, in the order in which they were placed, by a key of it. `all` says that whatever is not among them was given
-    /// up by their owner; if not, one that is missing is an error.
+    /// Opens a grid from segments of these lengths, in the order in which they were placed, by a key of it: as it was when
+    /// the newest of them was closed before which nothing is missing.
     ///
     /// # Errors
     /// [`GrantedError`].
-    pub fn open(
-        distant: Arc<dyn Distant>,
-        lengths: &[u64],
-        grid: GridId,
-        key: GridKey,
-        all: bool,
-    ) -> Result<Self, GrantedError> {
+    pub fn open(distant: Arc<dyn Distant>, lengths: &[u64], grid: GridId, key: GridKey) -> Result<Self, GrantedError> {
         let ends = read_ends(&*distant, lengths, &key)?;
         let mut ends: Vec<(usize, End)> =
             ends.into_iter().enumerate().filter_map(|(at, end)| Some((at, end?))).collect();
         // Of two with one number the earlier was of an end of the log that is no more: the number was used again.
         ends.sort_by_key(|(at, end)| (end.label.number, Reverse(*at)));
         ends.dedup_by_key(|(_, end)| end.label.number);
-        let told = |end: &End| end.found.as_ref().and_then(|(_, part)| part.told.clone());
-        let newest = ends.iter().rev().find_map(|(_, end)| Some((end.label.number, told(end)?)));
-        let (newest, told) = newest.ok_or(GrantedError::Nothing)?;
-        if !told.whole {
-            return Err(GrantedError::Moving);
-        }
-        let there: BTreeSet<u32> = ends.iter().map(|(_, end)| end.label.number).collect();
+        let (newest, told) = newest_whole(&ends).map(|(newest, told)| (newest, told.clone()))?;
         let is_home = |number: u32| told.homes.iter().any(|(first, last)| (*first..=*last).contains(&number));
-        let missing: Vec<u32> = told
-            .homes
-            .iter()
-            .flat_map(|(first, last)| *first..=*last)
-            .filter(|number| !there.contains(number))
-            .take(1 << 16)
-            .collect();
-        if let Some(first) = missing.first().filter(|_| !all) {
-            return Err(GrantedError::Missing { count: missing.len(), first: *first });
-        }
-        ends.retain(|(_, end)| end.label.number > newest || is_home(end.label.number));
-        Ok(Self::of(distant, ends, grid, key))
+        let as_of = ends.iter().find(|(_, end)| end.label.number == newest).expect("it was chosen among them").0;
+        ends.retain(|(_, end)| is_home(end.label.number));
+        Ok(Self::of(distant, ends, grid, key, as_of))
     }
 
-    fn of(distant: Arc<dyn Distant>, ends: Vec<(usize, End)>, grid: GridId, key: GridKey) -> Self {
+    fn of(distant: Arc<dyn Distant>, ends: Vec<(usize, End)>, grid: GridId, key: GridKey, as_of: usize) -> Self {
         let mut labels = BTreeMap::new();
         let mut blocks: [BTreeMap<u64, Place>; 2] = Default::default();
         for (at, End { label, found }) in ends {
@@ -163,7 +146,13 @@ impl GrantedGrid {
             let bytes = blocks.values().map(|place| u64::from(place.entry.length)).sum();
             Arc::new(View { id, blocks, bytes, segments: Arc::clone(&segments) })
         };
-        Self { grids: [view(main, blocks), view(companion, names)] }
+        Self { grids: [view(main, blocks), view(companion, names)], as_of }
+    }
+
+    /// The segment as of whose closing the grid is seen.
+    #[must_use]
+    pub const fn as_of(&self) -> usize {
+        self.as_of
     }
 
     /// The blocks of the grid or of its companion; none of others.
@@ -172,6 +161,23 @@ impl GrantedGrid {
         let view = self.grids.iter().find(|view| view.id == id)?;
         Some(Arc::clone(view) as Arc<dyn Blocks>)
     }
+}
+
+/// What the newest segment told of which all is there; in want of one, what is wrong with the newest.
+fn newest_whole(ends: &[(usize, End)]) -> Result<(u32, &Told), GrantedError> {
+    let there: BTreeSet<u32> = ends.iter().map(|(_, end)| end.label.number).collect();
+    let mut wrong = None;
+    for (_, end) in ends.iter().rev() {
+        let Some(told) = end.found.as_ref().and_then(|(_, part)| part.told.as_ref()) else { continue };
+        let missing = told.homes.iter().flat_map(|(first, last)| *first..=(*last).min(SEGMENT_MAX));
+        let mut missing = missing.filter(|number| !there.contains(number)).take(MISSING_MAX);
+        match missing.next() {
+            None if told.whole => return Ok((end.label.number, told)),
+            None => wrong.get_or_insert(GrantedError::Moving),
+            Some(first) => wrong.get_or_insert(GrantedError::Missing { count: 1 + missing.count(), first }),
+        };
+    }
+    Err(wrong.unwrap_or(GrantedError::Nothing))
 }
 
 /// Asks for the ends of many segments at a time.

@@ -286,13 +286,15 @@ impl Inner {
         w.entries_hint = active.entries.len() + active.entries.len() / 8;
         let number = active.segment.label.number;
         w.segments.get_mut(&number).expect("the active segment is known").last = w.sequence;
+        let told = if active.tail > 0 { w.given.told(active.tail) } else { Vec::new() };
+        w.given.forget_dropped();
         self.enqueue_closing(super::committer::Closing {
             segment: active.segment,
             end: active.end,
             first: active.first,
             last: w.sequence,
             entries: Arc::new(active.entries),
-            told: if active.tail > 0 { w.given.told(active.tail) } else { Vec::new() },
+            told,
         });
     }
 
