@@ -1,5 +1,6 @@
 //! The messages about grids, records, following, the node and its group, grants and routes.
 
+pub mod away;
 pub mod follow;
 pub mod grant;
 pub mod grid;
@@ -8,6 +9,7 @@ pub mod node;
 pub mod record;
 pub mod route;
 
+pub use away::{DeedPage, DeedsOf, KeyGiven, KeysGive, RoutedAway, ShardPart, ShardRead};
 pub use follow::{Follow, Followed, Mark};
 pub use grant::{GrantList, GrantSet, Granted, Right};
 pub use grid::{GridCreate, GridCreated, GridInfo, GridList, GridOpen, Named};

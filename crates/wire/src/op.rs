@@ -76,13 +76,19 @@ pub enum Op {
     GrantList = 0x71,
     /// Joins the connection to a stream to another member's node.
     Route = 0x73,
+    /// Gives another member's node the keys of grids that it may read.
+    KeysGive = 0x74,
+    /// Lists the deeds that a node has of another's segments.
+    DeedsOf = 0x75,
+    /// Reads a part of a shard.
+    ShardRead = 0x76,
 }
 
 impl Op {
     /// The bit that makes an operation's number a reply's.
     pub const REPLY: u8 = 0x80;
 
-    const ALL: [Self; 36] = [
+    const ALL: [Self; 39] = [
         Self::Hello,
         Self::Ping,
         Self::Goodbye,
@@ -119,6 +125,9 @@ impl Op {
         Self::GrantSet,
         Self::GrantList,
         Self::Route,
+        Self::KeysGive,
+        Self::DeedsOf,
+        Self::ShardRead,
     ];
 
     /// The operation a number (without the reply bit) stands for.
@@ -173,6 +182,9 @@ impl Op {
                 | Self::GroupLost
                 | Self::GrantSet
                 | Self::GrantList
+                | Self::KeysGive
+                | Self::DeedsOf
+                | Self::ShardRead
         )
     }
 }
