@@ -6,6 +6,7 @@ use crate::grants::Grants;
 use crate::grid::{Grid, companion_of};
 use crate::group::pace::Pace;
 use crate::group::{GroupDoor, Roster};
+use crate::received::Received;
 use crate::records::{Doom, now};
 use crate::refusal::Refusal;
 use crate::stores::Stores;
@@ -119,6 +120,12 @@ pub struct Host {
     group: RwLock<Option<Arc<dyn GroupDoor>>>,
     roster: OnceLock<Arc<Roster>>,
     pub(crate) grants: Grants,
+    /// Keys of other members' grids.
+    pub(crate) received: Received,
+    /// Has members given what they may read.
+    giver: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Grids that should be here and cannot be read, and why.
+    unreadable: OnceLock<BTreeMap<String, Refusal>>,
     pace: OnceLock<Arc<Pace>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
@@ -187,6 +194,7 @@ impl Host {
         let head = found.unwrap_or(Head { node, next: 1 });
         let live = |grid| definitions.iter().any(|its| its.id == grid && !its.dropping);
         let grants = Grants::open(&log, &live).map_err(|refusal| failed("grants", &refusal.text))?;
+        let received = Received::open(&log).map_err(|refusal| failed("keys received", &refusal.text))?;
         let start = |name| {
             Chores::start(name).map_err(|source| OpenError::System { what: "a thread cannot be started", source })
         };
@@ -210,6 +218,9 @@ impl Host {
             group: RwLock::new(None),
             roster: OnceLock::new(),
             grants,
+            received,
+            giver: OnceLock::new(),
+            unreadable: OnceLock::new(),
             pace: OnceLock::new(),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
@@ -306,6 +317,28 @@ impl Host {
             }
         }));
         let _ = self.roster.set(Arc::clone(roster));
+    }
+
+    /// Sets who gives members the keys of what they may read, once.
+    pub(crate) fn set_giver(&self, giver: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.giver.set(giver);
+    }
+
+    /// What members may read has changed: they are told, in the background.
+    pub(crate) fn give_keys(&self) {
+        if let Some(giver) = self.giver.get() {
+            giver();
+        }
+    }
+
+    /// Sets which grids should be here and cannot be read, once.
+    pub(crate) fn set_unreadable(&self, grids: impl IntoIterator<Item = (String, Refusal)>) {
+        let _ = self.unreadable.set(grids.into_iter().collect());
+    }
+
+    /// Why a grid is not here that should be.
+    pub(crate) fn unreadable(&self, grid: &str) -> Option<Refusal> {
+        self.unreadable.get()?.get(grid).cloned()
     }
 
     /// Who is in the group; nothing if the node is in none.

@@ -1,5 +1,6 @@
 //! One connection's view of a node.
 
+mod away;
 mod control;
 mod grants;
 mod group;

@@ -240,6 +240,8 @@ pub struct StoreUsage {
     pub moved_bytes: u64,
     /// Bytes given back by compaction.
     pub freed_bytes: u64,
+    /// Segments in which something of a grid with a key of its own does not lie under that yet.
+    pub moving: u64,
 }
 
 /// What a verification has seen.

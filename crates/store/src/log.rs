@@ -383,6 +383,7 @@ impl Engine for Log {
             written_bytes: self.inner.written_bytes.load(Relaxed),
             moved_bytes: self.inner.moved_bytes.load(Relaxed),
             freed_bytes: self.inner.freed_bytes.load(Relaxed),
+            moving: w.given.moving(),
         }
     }
 }

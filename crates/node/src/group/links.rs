@@ -20,8 +20,13 @@ use std::time::Duration;
 /// How long dialling a member may take for a program that waits: less than programs wait for a connection.
 const ROUTE_PATIENCE: Duration = Duration::from_secs(4);
 
-/// Grid streams of members, for whoever serves them.
-pub(crate) type Streams = Box<dyn Fn(NodeId, Box<dyn okapi_link::Link>) + Send + Sync>;
+/// What whoever serves members does when something of theirs comes.
+pub(crate) struct Streams {
+    /// A stream.
+    pub(crate) stream: Box<dyn Fn(NodeId, Box<dyn okapi_link::Link>) + Send + Sync>,
+    /// The first connection for letters: the member is here. On a thread of the links: it must be quick.
+    pub(crate) here: Box<dyn Fn(NodeId) + Send + Sync>,
+}
 
 /// The links of a node.
 pub(crate) struct Links {
@@ -117,6 +122,11 @@ impl Carrier for Links {
         self.with(|links| links.reach(to, ROUTE_PATIENCE, told));
     }
 
+    fn open(&self, to: NodeId) -> Result<Box<dyn okapi_link::Link>, String> {
+        let opened = self.with(|links| links.open_grid(to)).ok_or("the node is stopping")?;
+        opened.map_err(|error| error.to_string())
+    }
+
     fn stop(&self) {
         if let Some(links) = self.links.lock().take() {
             match Arc::try_unwrap(links) {
@@ -142,7 +152,13 @@ impl member::Host for Ears {
             member::Event::Letter { from, letter, payload, room } => {
                 Event::Letter { input: Input::Received { from, letter, payload }, room: Box::new(room) }
             }
-            member::Event::Up { .. } | member::Event::Down { .. } => Event::Linked,
+            member::Event::Up { node, .. } => {
+                if let Some(streams) = &*self.streams.lock() {
+                    (streams.here)(node);
+                }
+                Event::Linked
+            }
+            member::Event::Down { .. } => Event::Linked,
             member::Event::Announced(said) => {
                 self.hook.roster.call(said.node, &said.name);
                 Event::Announced(said)
@@ -156,7 +172,7 @@ impl member::Host for Ears {
                 if let Some(streams) = &*self.streams.lock()
                     && member::Host::standing(self, &from) == Standing::Member
                 {
-                    streams(from, Box::new(link));
+                    (streams.stream)(from, Box::new(link));
                 }
                 return;
             }

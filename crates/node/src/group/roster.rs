@@ -97,6 +97,12 @@ impl Roster {
         self.list.read().nodes.values().any(|node| node.takes_part && node.member == member)
     }
 
+    /// The nodes that take part.
+    pub(crate) fn taking_part(&self) -> Vec<NodeId> {
+        let list = self.list.read();
+        list.nodes.iter().filter(|(_, enrolled)| enrolled.takes_part).map(|(node, _)| *node).collect()
+    }
+
     /// Whose node this one is.
     pub(crate) fn own(&self) -> MemberId {
         self.own

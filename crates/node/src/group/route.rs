@@ -37,12 +37,22 @@ impl Destination {
 
     /// It cannot be reached.
     pub(crate) fn away(&self, why: &str) -> Refusal {
-        let heard = match self.heard_ms_ago {
+        let (title, heard) = (self.title(), self.heard());
+        let text = format!("{title} is away: {why}; {heard}, and its data can be read only once it is back");
+        Refusal::new(Status::Away, text)
+    }
+
+    fn heard(&self) -> String {
+        match self.heard_ms_ago {
             u64::MAX => "it was never heard".to_owned(),
             ago => format!("it was last heard {} ago", spoken(ago / 1000)),
-        };
-        let text = format!("{} is away: {why}; {heard}, and its data can be read only once it is back", self.title());
-        Refusal::new(Status::Away, text)
+        }
+    }
+
+    /// It cannot be reached, and what others hold of it cannot be read either.
+    pub(crate) fn unreadable(&self, why: &str, refusal: &Refusal) -> Refusal {
+        let (title, heard) = (self.title(), self.heard());
+        Refusal::new(refusal.status, format!("{title} is away: {why}; {heard}; {}", refusal.text))
     }
 
     fn title(&self) -> String {
@@ -76,6 +86,11 @@ mod tests {
             told.text,
             "attic (node 1a1a1a1a) is away: tcp://10.0.0.2:7071 does not answer: refused; it was last heard 3 hours ago, \
              and its data can be read only once it is back"
+        );
+        let told = to.unreadable("no answer", &Refusal::new(Status::Away, "grid x cannot be read"));
+        assert!(
+            told.text.ends_with("is away: no answer; it was last heard 3 hours ago; grid x cannot be read"),
+            "{told}"
         );
         (to.name, to.heard_ms_ago) = (String::new(), u64::MAX);
         assert!(to.away("x").text.starts_with("node 1a1a1a1a is away: x; it was never heard, and"));

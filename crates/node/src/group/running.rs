@@ -13,7 +13,7 @@ use super::segments::{AttachError, Segments};
 use super::tend::{self, Ending, Tended};
 use super::workers::Workers;
 use super::yard::Shards;
-use crate::group::{GroupDoor, RestoreVia, Route, Routed, WhenSafe};
+use crate::group::{GroupDoor, Onward, RestoreVia, Route, Routed, Way, WhenSafe};
 use crate::refusal::Refusal;
 use crate::settings::GroupSettings;
 use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
@@ -22,7 +22,7 @@ use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
 use okapi_wire::Status;
 use okapi_wire::message::group::RISK_RECORDS_MAX;
-use okapi_wire::message::{GroupRisk, GroupStatus};
+use okapi_wire::message::{DeedPage, DeedsOf, GroupRisk, GroupStatus, ShardPart, ShardRead};
 use okapi_wire::peer::ticket::{ADDRESSES_MAX, Ticket, is_address};
 use parking_lot::{Mutex, RwLock};
 use std::io;
@@ -71,6 +71,7 @@ pub(crate) struct Group {
     carrier: Arc<dyn Carrier>,
     log: RwLock<Option<Arc<Log>>>,
     names: RwLock<Option<Names>>,
+    away: RwLock<Option<Arc<WayAway>>>,
     mind_battery: bool,
     ending: Arc<Ending>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -78,6 +79,9 @@ pub(crate) struct Group {
 
 /// Tells which records some blocks belong to: at most so many.
 pub(crate) type Names = Box<dyn Fn(&[(GridId, Index)], usize) -> Vec<String> + Send + Sync>;
+
+/// Finds a way to what others hold of a node that is away, on a thread that may wait; nothing if the node gave no keys.
+pub(crate) type WayAway = Box<dyn Fn(NodeId) -> Option<Result<Way, Refusal>> + Send + Sync>;
 
 /// Why the group's part could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -338,6 +342,7 @@ impl Group {
             carrier,
             log: RwLock::new(None),
             names: RwLock::new(None),
+            away: RwLock::new(None),
             mind_battery: seat.settings.pause_on_battery,
             ending: Arc::default(),
             threads: Mutex::new(vec![keeping]),
@@ -391,6 +396,32 @@ impl Group {
         self.carrier.addresses()
     }
 
+    /// This node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The group it is in now.
+    pub(crate) fn group(&self) -> okapi_base::GroupId {
+        self.ask(|driver| driver.peer.group()).unwrap_or(okapi_base::GroupId([0; 32]))
+    }
+
+    /// The nodes to which there is a connection.
+    pub(crate) fn linked(&self) -> Vec<NodeId> {
+        let links = self.carrier.links();
+        links.into_iter().filter(|(node, link)| link.connected && *node != self.node).map(|(node, _)| node).collect()
+    }
+
+    /// A stream to a node, on which it can be asked.
+    pub(crate) fn open(&self, node: NodeId) -> Result<Box<dyn okapi_link::Link>, String> {
+        self.carrier.open(node)
+    }
+
+    /// Sets who finds a way to what others hold of a node that is away.
+    pub(crate) fn set_away(&self, away: WayAway) {
+        *self.away.write() = Some(Arc::new(away));
+    }
+
     /// Ends the part: nothing more is sent, received or made durable for it.
     pub(crate) fn stop(&self) {
         self.ending.end();
@@ -404,6 +435,7 @@ impl Group {
         }
         *self.log.write() = None;
         *self.names.write() = None;
+        *self.away.write() = None;
     }
 
     /// Asks the driver, and waits for its answer.
@@ -536,9 +568,24 @@ impl GroupDoor for Group {
             Destination::find(&GroupStatus { members, ..alone }, wanted)
         });
         match to {
-            Ok(to) => self.carrier.reach(to.node, Box::new(move |way| then(way.map_err(|why| to.away(&why))))),
+            Ok(to) => {
+                let away = self.away.read().clone();
+                self.carrier.reach(to.node, Box::new(move |way| route_on(way, to, away, then)));
+            }
             Err(refusal) => then(Err(refusal)),
         }
+    }
+
+    fn deeds_of(&self, wanted: &DeedsOf) -> Result<DeedPage, Refusal> {
+        let DeedsOf { owner, after } = *wanted;
+        let (more, deeds) = self.ask(move |driver| driver.peer.deeds_of(owner, after))?;
+        Ok(DeedPage { more, deeds })
+    }
+
+    fn read_shard(&self, wanted: &ShardRead) -> Result<ShardPart, Refusal> {
+        let part = self.shards.read_part(wanted.shard, wanted.offset, wanted.length, wanted.tree);
+        let (tree, bytes) = part.ok_or_else(|| Refusal::new(Status::UnknownRecord, "no such shard lies here"))?;
+        Ok(ShardPart { tree, bytes })
     }
 
     fn when_safe(&self, then: WhenSafe) {
@@ -553,6 +600,26 @@ impl GroupDoor for Group {
             Err(error) => then(Err(error.into())),
         }
     }
+}
+
+/// The node was reached, or was not: then there may be another way, to what others hold of it.
+fn route_on(reached: Result<Onward, String>, to: Destination, away: Option<Arc<WayAway>>, then: Routed) {
+    let why = match (reached, away) {
+        (Ok(onward), _) => return then(Ok(Way { onward, as_of: None })),
+        (Err(why), None) => return then(Err(to.away(&why))),
+        (Err(why), Some(away)) => (why, away),
+    };
+    // The thread is one of the links', which the other members are reached by.
+    let find = move || {
+        let (why, away) = why;
+        then(match away(to.node) {
+            None => Err(to.away(&why)),
+            Some(Err(refusal)) => Err(to.unreadable(&why, &refusal)),
+            Some(Ok(way)) => Ok(way),
+        });
+    };
+    // Dropped, it is answered as if the node were stopping.
+    let _ = std::thread::Builder::new().name("okapi-way".to_owned()).spawn(find);
 }
 
 impl Driver {

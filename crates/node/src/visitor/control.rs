@@ -86,6 +86,7 @@ impl Visitor {
             Op::GrantSet => self.set_grant(ask),
             Op::GrantList => self.list_grants(ask),
             Op::Route => self.route(ask),
+            Op::KeysGive | Op::DeedsOf | Op::ShardRead => self.among_members(op, ask),
             Op::Hello | Op::Get | Op::Put | Op::List | Op::Runs => unreachable!("answered elsewhere"),
         }
     }
@@ -143,7 +144,10 @@ impl Visitor {
             (_, Err(Status::UnknownGrid)) if self.node.is_some() => {
                 return Err(self.host.no_right(self.node, Right::Read, &ask.name));
             }
-            (_, floor) => return Err(floor.err().unwrap_or(Status::UnknownGrid).into()),
+            (_, floor) => {
+                let unreadable = self.host.unreadable(&ask.name).filter(|_| self.is_owner());
+                return Err(unreadable.unwrap_or_else(|| floor.err().unwrap_or(Status::UnknownGrid).into()));
+            }
         };
         if self.handles.find(&grid).is_none() && self.handles.len() >= GRIDS_MAX {
             return Err(Refusal::new(Status::Busy, "the connection has opened 4,096 grids; connect again"));

@@ -2,6 +2,7 @@
 
 use super::control::{bytes, empty, read};
 use super::{End, Visitor};
+use crate::catalog::Home;
 use crate::grants::Grant;
 use crate::group::{Roster, short};
 use crate::host::Host;
@@ -27,13 +28,15 @@ impl Visitor {
             if right < Right::Own {
                 return Err(host.no_right(node, Right::Own, &wanted.grid));
             }
-            let grid = grid.ok_or(Status::UnknownGrid)?.definition.id;
+            let grid = grid.ok_or(Status::UnknownGrid)?;
+            let (has_key, grid) = (grid.home() == Home::Log, grid.definition.id);
             let roster = host.roster().ok_or_else(Refusal::no_group)?;
             if wanted.right != Right::None {
                 check_member(wanted.member, roster)?;
             }
-            host.grants.set(grid, Grant { member: wanted.member, right: wanted.right, since: now() })?;
+            host.grants.set(grid, Grant { member: wanted.member, right: wanted.right, since: now() }, has_key)?;
             host.wake_followers();
+            host.give_keys();
             Ok(Vec::new())
         })?)
     }

@@ -1,11 +1,12 @@
 //! How a program goes on to another member's node.
 
-use super::control::read;
+use super::control::{bytes, read};
 use super::{End, Visitor};
-use crate::group::{Onward, Route};
+use crate::group::{Onward, Route, Way};
 use crate::refusal::Refusal;
 use okapi_grid::Control;
 use okapi_link::Kind;
+use okapi_wire::message::RoutedAway;
 use okapi_wire::{Frame, Status};
 use std::sync::Arc;
 
@@ -24,10 +25,10 @@ impl Visitor {
         }
         let door = self.host.group().ok_or_else(Refusal::no_group)?;
         let (owed, onward) = (self.owe(&ask.header)?, Arc::clone(&self.onward));
-        let told = move |way: Result<Onward, Refusal>| match way {
+        let told = move |way: Result<Way, Refusal>| match way {
             Ok(way) => {
-                *onward.lock() = Some(way);
-                owed.pay(Ok(Vec::new()));
+                *onward.lock() = Some(way.onward);
+                owed.pay(Ok(way.as_of.map_or_else(Vec::new, |as_of| bytes(&RoutedAway { as_of }))));
             }
             Err(refusal) => owed.pay(Err(refusal)),
         };

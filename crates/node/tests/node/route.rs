@@ -8,17 +8,18 @@ use okapi_node::Node;
 use okapi_node::group::{Founding, found};
 use okapi_seal::MemberSecret;
 use okapi_wire::message::{
-    GrantSet, GroupInvite, GroupJoin, GroupLeave, GroupMember, GroupStatus, Invited, Right, Route,
+    GrantSet, GroupInvite, GroupJoin, GroupLeave, GroupMember, GroupStatus, Invited, MemberPresence, Right, Route,
+    RoutedAway,
 };
-use okapi_wire::{Message, Op, Status};
+use okapi_wire::{BodyError, BodyReader, BodyWriter, Message, Op, Status};
 use std::io::{Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A member with one node.
 struct House {
     node: Node,
     secret: MemberSecret,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl House {
@@ -29,7 +30,7 @@ impl House {
             Founding { number: 0, name: name.into(), give: 1 << 30, listen, advertise: Vec::new(), site: None };
         found(&home.path().join("data"), &secret, &founding).unwrap();
         let node = Node::start(settings(&home)).unwrap();
-        Self { node, secret, _home: home }
+        Self { node, secret, home }
     }
 
     fn member(&self) -> MemberId {
@@ -57,6 +58,11 @@ impl House {
 
     /// A program's connection to this node that goes on to another; its reply, if that is a refusal.
     fn route(&self, name: &str) -> Result<Raw, ReplyError> {
+        self.ways(name).map(|(raw, _)| raw)
+    }
+
+    /// The same, and as of when what is seen is, where the other is away.
+    fn ways(&self, name: &str) -> Result<(Raw, Option<u64>), ReplyError> {
         let mut raw = Raw::bare(connect(&self.node.targets()[0]));
         raw.hello();
         raw.next(|frame| ask::accept(frame, Op::Hello).unwrap());
@@ -64,9 +70,26 @@ impl House {
         ask::message(&mut raw.outbox, Op::Route, 1, 0, &route);
         // Whoever does not wait for the answer is understood all the same.
         raw.hello();
-        raw.next(|frame| ask::accept(frame, Op::Route))?;
+        let as_of = raw.next(|frame| {
+            ask::accept(frame, Op::Route)?;
+            let away = (!frame.descriptors.is_empty()).then(|| RoutedAway::parse(frame.descriptors).unwrap());
+            Ok::<_, ReplyError>(away.map(|away| away.as_of))
+        })?;
         raw.next(|frame| ask::accept(frame, Op::Hello).expect("a welcome from afar"));
-        Ok(raw)
+        Ok((raw, as_of))
+    }
+
+    /// A way to what others hold of a node that is away.
+    fn route_away(&self, name: &str) -> Raw {
+        let (raw, as_of) = self.ways(name).unwrap();
+        assert!(as_of.is_some_and(|at| at > 1_700_000_000_000));
+        raw
+    }
+
+    fn until_linked(&self) {
+        self.until("all are here", |status| {
+            status.members.iter().all(|member| matches!(member.presence, MemberPresence::This | MemberPresence::Here))
+        });
     }
 
     fn connections(&self) -> String {
@@ -76,14 +99,20 @@ impl House {
 }
 
 fn neighbours() -> [House; 2] {
-    let houses = [House::new("barn"), House::new("attic")];
+    group(["barn", "attic"])
+}
+
+fn group<const N: usize>(names: [&str; N]) -> [House; N] {
+    let houses = names.map(House::new);
     let mut raw = Raw::open(&houses[0].node, "main");
-    ask::message(&mut raw.outbox, Op::GroupInvite, 1, 0, &GroupInvite { lifetime: 600 });
-    let invited: Invited = raw.next(|frame| ask::read(frame, Op::GroupInvite).unwrap());
-    houses[1].order(Op::GroupJoin, &GroupJoin { ticket: invited.ticket });
+    for house in &houses[1..] {
+        ask::message(&mut raw.outbox, Op::GroupInvite, 1, 0, &GroupInvite { lifetime: 600 });
+        let invited: Invited = raw.next(|frame| ask::read(frame, Op::GroupInvite).unwrap());
+        house.order(Op::GroupJoin, &GroupJoin { ticket: invited.ticket });
+    }
     let is_named = |member: &GroupMember| !member.name.is_empty();
     for house in &houses {
-        house.until("they know each other", |status| status.members.len() == 2 && status.members.iter().all(is_named));
+        house.until("they know each other", |status| status.members.len() == N && status.members.iter().all(is_named));
     }
     houses
 }
@@ -210,4 +239,93 @@ fn a_client_goes_on_to_a_member_with_each_of_its_connections() {
     // In memory there is no socket to hand on.
     let within = Client::over(attic.node.in_process().unwrap(), settings(Whom::Node(node))).unwrap_err();
     assert!(within.to_string().contains("connect to the node's unix socket"), "{within}");
+}
+
+impl House {
+    fn fact(&self, name: &str) -> String {
+        self.node.status().into_iter().find(|(its, _)| its == name).map_or_else(String::new, |(_, value)| value)
+    }
+
+    fn until_fact(&self, name: &str, wanted: &str) {
+        let begun = Instant::now();
+        while self.fact(name) != wanted {
+            assert!(begun.elapsed() < SOON, "{name} is {} and not {wanted}", self.fact(name));
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    /// All that was put lies under keys of its own, and with others.
+    fn make_safe(&self) {
+        self.until_fact("log.moving_segments", "0");
+        self.order(Op::GroupSafe, &Nothing);
+    }
+
+    /// Stops, once nobody else is in the middle of something with it.
+    fn stop(self) -> (MemberSecret, tempfile::TempDir) {
+        self.node.stop().unwrap();
+        (self.secret, self.home)
+    }
+}
+
+struct Nothing;
+
+impl Message for Nothing {
+    fn encode(&self, _: &mut BodyWriter<'_>) {}
+
+    fn decode(_: &mut BodyReader<'_>) -> Result<Self, BodyError> {
+        Ok(Self)
+    }
+}
+
+fn open(mut raw: Raw, grid: &str) -> Raw {
+    raw.grid = raw.open_grid(grid).unwrap();
+    raw
+}
+
+#[test]
+fn a_granted_grid_is_read_while_its_owner_is_away() {
+    let [barn, attic, shed] = group(["barn", "attic", "shed"]);
+    Raw::create(&barn.node, "photos", Durability::Interval);
+    let mut own = Raw::open(&barn.node, "photos");
+    (0..100).for_each(|number| own.put_now(number, &block(number)));
+    Raw::open(&barn.node, "main").put_now(1, b"nobody's business");
+    barn.grant("photos", &attic, Right::Read);
+    barn.grant("photos", &shed, Right::Read);
+    (100..120).for_each(|number| own.put_now(number, &block(number)));
+    own.put_now(5, b"");
+    for house in [&attic, &shed] {
+        house.until_fact("keys_received", "1");
+    }
+    barn.make_safe();
+    // From here on shed may read no more, and what comes lies under another key.
+    barn.grant("photos", &shed, Right::None);
+    shed.until_fact("keys_received", "0");
+    own.put_now(6, b"not for shed");
+    barn.make_safe();
+    drop(own);
+    let (secret, home) = barn.stop();
+
+    let mut raw = open(attic.route_away("barn"), "photos");
+    let (status, text) = refusal(raw.open_grid("main"));
+    assert_eq!(status, Status::UnknownGrid, "{text}");
+    for number in 0..120 {
+        let expected = match number {
+            5 => Vec::new(),
+            6 => b"not for shed".to_vec(),
+            other => block(other),
+        };
+        assert_eq!(raw.get_now(number), expected, "block {number}");
+    }
+    raw.put(9, 1, b"x");
+    let status = raw.next(|frame| ask::outcomes(frame, Op::Put, 1).unwrap().next().unwrap().0.status);
+    assert_eq!(status, Status::ReadOnly);
+    let (status, text) = refusal(shed.route("barn"));
+    assert!(status == Status::Away && text.ends_with("can be read only once it is back"), "{text}");
+    drop(raw);
+    // It is back: programs go on to it again.
+    let barn = House { node: Node::start(settings(&home)).unwrap(), secret, home };
+    attic.until_linked();
+    open(attic.route("barn").unwrap(), "photos").get_now(1);
+    let own = Raw::open(&barn.node, "photos").get_now(6);
+    assert_eq!(own, b"not for shed");
 }

@@ -5,7 +5,7 @@ use crate::toy::{Toy, Write};
 use okapi_base::{BlockSize, Durability, Generation, GridId, Index, MemberId, NodeId, crc32c};
 use okapi_grid::{Answered, Backend, Control, Fetched, Outbox, Reply, Stored, answer, ask};
 use okapi_link::{Kind, Peer};
-use okapi_node::group::{Enrolled, GroupDoor, Roster, Route, Routed, WhenSafe};
+use okapi_node::group::{Enrolled, GroupDoor, Roster, Route, Routed, Way, WhenSafe};
 use okapi_node::{Host, Refusal};
 use okapi_wire::message::*;
 use okapi_wire::{Frame, GetAsk, HEADER_BYTES, Header, Listed, Op, PutAsk, Run, Status, Token};
@@ -328,7 +328,7 @@ impl GroupDoor for Door {
 
     fn route(&self, wanted: &Route, then: Routed) {
         match wanted.name.as_str() {
-            "attic" => then(Ok(Box::new(|_, _, _| {}))),
+            "attic" => then(Ok(Way { onward: Box::new(|_, _, _| {}), as_of: None })),
             "lost" => {}
             name => then(Err(Refusal { status: Status::Away, text: format!("{name} is away") })),
         }

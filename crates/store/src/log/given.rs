@@ -77,6 +77,12 @@ impl Given {
         }
     }
 
+    /// Segments that are still to be moved from, and grids that are still to be looked for.
+    pub(super) fn moving(&self) -> u64 {
+        let strays: BTreeSet<u32> = self.strays.values().flatten().copied().collect();
+        (strays.len() + self.numbers.len() - self.surveyed.len()) as u64
+    }
+
     fn runs(&self, grid: GridId) -> Vec<(u32, u32)> {
         runs(self.homes.get(&grid).into_iter().flatten().copied())
     }
