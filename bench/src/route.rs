@@ -4,6 +4,8 @@
 //! over unix sockets, once the node that has the grid, once the other. Rounds alternate, with a third of bare TLS over TCP:
 //! a route cannot be quicker than that.
 
+mod away;
+
 use crate::Fault;
 use crate::link::raw::Pair;
 use crate::options::Options;
@@ -91,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
     for house in [attic, barn] {
         house.node.stop()?;
     }
-    Ok(())
+    away::run(options)
 }
 
 impl House {

@@ -72,6 +72,13 @@ impl Client {
         *self.pool.welcome()
     }
 
+    /// As of when what is read is, in milliseconds since 1970-01-01 UTC, where the member of the settings was away when it
+    /// was connected to: it is then read from what others hold of it. None: the member is here, or there is none.
+    #[must_use]
+    pub fn as_of(&self) -> Option<u64> {
+        self.pool.as_of()
+    }
+
     /// Asks for nothing but an answer, and says how long it took.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use okapi_base::{NodeId, limits};
 use okapi_grid::ask::{self, ReplyError};
 use okapi_grid::{Inbox, Outbox};
 use okapi_link::Link;
-use okapi_wire::message::{GridInfo, GridOpen, Route};
+use okapi_wire::message::{GridInfo, GridOpen, Route, RoutedAway};
 use okapi_wire::{
     Frame, GetAsk, Header, Hello, Limits, ListAsk, Message, Op, Outcome, PutAsk, Status, Token, Welcome, flags,
 };
@@ -68,6 +68,7 @@ pub(crate) struct Connection {
     inbox: Inbox,
     outbox: Outbox<Nothing>,
     welcome: Welcome,
+    as_of: Option<u64>,
     request: u32,
     /// Asks without a reply so far.
     outstanding: Vec<u32>,
@@ -126,6 +127,7 @@ impl Connection {
             inbox: Inbox::new(limits::BODY_MAX),
             outbox: Outbox::default(),
             welcome: unknown,
+            as_of: None,
             request: 0,
             outstanding: Vec::new(),
             aside: Vec::new(),
@@ -179,9 +181,17 @@ impl Connection {
             Whom::Called(name) => Route { node: NodeId([0; 32]), name: name.clone() },
         };
         let request = self.message(Op::Route, 0, &route);
-        let gone = self.accept(request, Op::Route, deadline);
+        let gone = self.reply(request, deadline, |frame| {
+            ask::accept(frame, Op::Route)?;
+            // Nothing is said of a member that is here.
+            let away = if frame.descriptors.is_empty() { None } else { Some(RoutedAway::parse(frame.descriptors)?) };
+            Ok(away.map(|away| away.as_of))
+        });
         match (gone, self.farewell.take()) {
-            (Ok(()), _) => Ok(()),
+            (Ok(as_of), _) => {
+                self.as_of = as_of;
+                Ok(())
+            }
             (Err(Fault::Refused { status, text }), _) | (Err(_), Some((status, text))) => {
                 Err(ConnectError::NoWay { address: address.to_owned(), status, text })
             }
@@ -191,6 +201,11 @@ impl Connection {
 
     pub(crate) fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// As of when what is seen is, where the member that was gone on to is away.
+    pub(crate) fn as_of(&self) -> Option<u64> {
+        self.as_of
     }
 
     /// Bytes the body of one frame may have in either direction.

@@ -23,6 +23,7 @@ pub(crate) struct Pool {
     /// The client was made over one link and cannot make another.
     single: bool,
     welcome: Welcome,
+    as_of: Option<u64>,
     state: Mutex<State>,
     freed: Condvar,
     /// Relaxed puts so far, and how many of them a sync has covered.
@@ -69,6 +70,7 @@ impl Pool {
             settings,
             single,
             welcome: *first.welcome(),
+            as_of: first.as_of(),
             address,
             state: Mutex::new(State { idle: vec![first], open: 1, streams: 0 }),
             freed: Condvar::new(),
@@ -88,6 +90,10 @@ impl Pool {
 
     pub(crate) fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    pub(crate) fn as_of(&self) -> Option<u64> {
+        self.as_of
     }
 
     /// Whether a broken link can be made again.

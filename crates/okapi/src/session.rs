@@ -3,11 +3,12 @@
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::place::GridPlace;
-use crate::view::View;
+use crate::standing::ago;
+use crate::view::{View, shown};
 use okapi_client::{Client, ConnectError, Fault, Grid, Settings, Status, Target, TargetError, Token, Whom};
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a command runs with. The shell keeps one for all its lines, and with it the connections.
 pub(crate) struct Session {
@@ -95,6 +96,11 @@ impl Session {
         let member = key.1.clone().map(Whom::Called);
         let settings = Settings { token: self.global.token()?, member, ..Settings::default() };
         let client = Client::connect(target, settings)?;
+        if let (Some(member), Some(as_of)) = (&key.1, client.as_of()) {
+            let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+            let (member, age) = (shown(member), ago(now.saturating_sub(as_of)));
+            self.view.aside(format_args!("{member} is away: this is what others hold of it, as it was {age} ago"));
+        }
         self.clients.insert(key, client.clone());
         Ok(client)
     }

@@ -46,7 +46,11 @@ impl Visitor {
             Op::GridDrop => {
                 let named: Named = read(ask)?;
                 self.may_drop(&named.name)?;
-                Ok(self.later(&ask.header, false, move |host| host.drop_grid(&named.name).map(|()| Vec::new()))?)
+                Ok(self.later(&ask.header, false, move |host| {
+                    host.drop_grid(&named.name)?;
+                    host.give_keys();
+                    Ok(Vec::new())
+                })?)
             }
             Op::GridList => {
                 empty(ask)?;

@@ -80,3 +80,30 @@ fn a_neighbour_reads_and_writes_what_it_may() {
         away.err.contains("is away") && away.err.contains("it was last heard") && away.err.contains("once it is back")
     );
 }
+
+#[test]
+fn what_a_neighbour_granted_is_read_while_it_is_away() {
+    let [(barn, node), (attic, _attics)] = neighbours();
+    barn.file("x", noise(300_000));
+    barn.ok("grid create photos -q");
+    barn.ok("put x -g photos -q");
+    barn.ok("grant photos attic read");
+    let until = |house: &House, fact: &str, wanted: &str| {
+        let met = (0..5000).any(|_| house.json("status")[0]["facts"][fact] == json!(wanted));
+        assert!(met, "{fact} is {wanted}");
+    };
+    until(&barn, "log.moving_segments", "0");
+    until(&attic, "keys_received", "1");
+    barn.ok("put x y --safe -g photos -q");
+    assert_eq!(node.end(Signal::TERM).0.code(), Some(0));
+    let got = attic.run("--member barn get x -g photos");
+    assert!(got.code == 0 && got.out == noise(300_000), "{}", got.err);
+    assert!(got.err.contains("barn is away: this is what others hold of it, as it was "), "{}", got.err);
+    assert_eq!(attic.run("--member barn slice y 1000+24 -g photos").out, noise(300_000)[1000..1024]);
+    let names: Vec<Value> = ["x", "y"].map(|name| json!(name)).into();
+    let listed = attic.json("--member barn ls -g photos");
+    assert_eq!(listed.iter().map(|record| record["name"].clone()).collect::<Vec<_>>(), names);
+    let refused = attic.run_with(&["--member", "barn", "put", "-", "z", "-g", "photos"], b"no");
+    assert!(refused.code != 0 && refused.err.contains("read-only"), "{refused:?}");
+    assert_ne!(attic.run("--member barn ls -g main").code, 0);
+}
