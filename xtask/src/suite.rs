@@ -42,6 +42,9 @@ pub(crate) fn run() -> Result<(), String> {
             broken.push(name);
         }
     }
+    if std::env::var_os("OKAPI_LONG").is_none() {
+        println!("left out: twelve machines on a network that fails, up to ten minutes; OKAPI_LONG=1 has it run");
+    }
     println!("{} passed, {} failed", total.passed, total.failed);
     match (broken.is_empty(), total.passed) {
         (false, _) => Err(format!("these parts failed: {}", broken.join(", "))),

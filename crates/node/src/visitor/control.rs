@@ -27,41 +27,12 @@ impl Visitor {
             return self.hello(ask, body);
         }
         self.ready()?;
-        let done = Ok(Control::Done(Status::Ok));
         match op {
-            Op::Ping => done,
+            Op::Ping => Ok(Control::Done(Status::Ok)),
             Op::Goodbye => Ok(Control::Last(Status::Ok)),
             Op::Sync => self.sync(ask),
             Op::Map => self.map(ask, body),
-            Op::GridOpen => {
-                let info = self.open_grid(&read(ask)?)?;
-                write(body, &info);
-                done
-            }
-            Op::GridCreate => {
-                self.owner()?;
-                let wanted: GridCreate = read(ask)?;
-                Ok(self.later(&ask.header, false, move |host| host.create_grid(&wanted).map(|made| bytes(&made)))?)
-            }
-            Op::GridDrop => {
-                let named: Named = read(ask)?;
-                self.may_drop(&named.name)?;
-                Ok(self.later(&ask.header, false, move |host| {
-                    host.drop_grid(&named.name)?;
-                    host.give_keys();
-                    Ok(Vec::new())
-                })?)
-            }
-            Op::GridList => {
-                empty(ask)?;
-                write(body, &self.list_grids());
-                done
-            }
-            Op::GridStat => {
-                empty(ask)?;
-                write(body, &self.open(ask.header.grid, Right::Read)?.info(ask.header.grid));
-                done
-            }
+            Op::GridOpen | Op::GridCreate | Op::GridDrop | Op::GridList | Op::GridStat => self.of_grids(op, ask, body),
             Op::RecordFind
             | Op::RecordList
             | Op::RecordReserve
@@ -92,6 +63,42 @@ impl Visitor {
             Op::Route => self.route(ask),
             Op::KeysGive | Op::DeedsOf | Op::ShardRead => self.among_members(op, ask),
             Op::Hello | Op::Get | Op::Put | Op::List | Op::Runs => unreachable!("answered elsewhere"),
+        }
+    }
+
+    /// What is asked of whole grids.
+    fn of_grids(&mut self, op: Op, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
+        let done = Ok(Control::Done(Status::Ok));
+        match op {
+            Op::GridOpen => {
+                let info = self.open_grid(&read(ask)?)?;
+                write(body, &info);
+                done
+            }
+            Op::GridCreate => {
+                self.owner()?;
+                let wanted: GridCreate = read(ask)?;
+                Ok(self.later(&ask.header, false, move |host| host.create_grid(&wanted).map(|made| bytes(&made)))?)
+            }
+            Op::GridDrop => {
+                let named: Named = read(ask)?;
+                self.may_drop(&named.name)?;
+                Ok(self.later(&ask.header, false, move |host| {
+                    host.drop_grid(&named.name)?;
+                    host.give_keys();
+                    Ok(Vec::new())
+                })?)
+            }
+            Op::GridList => {
+                empty(ask)?;
+                write(body, &self.list_grids());
+                done
+            }
+            _ => {
+                empty(ask)?;
+                write(body, &self.open(ask.header.grid, Right::Read)?.info(ask.header.grid));
+                done
+            }
         }
     }
 
