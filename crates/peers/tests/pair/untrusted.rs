@@ -70,11 +70,13 @@ fn state(peer: &Peer) -> String {
     format!("{:?} {:?} {:?} {:?}", peer.members().version(), peer.books().lines(), held, segments)
 }
 
-/// A group of five: node 0 has a segment with three of the others, node 1 too; node 4 is only a voice.
+/// A group of five: node 0 has a segment with three of the others, node 1 has some; node 4 is a voice.
 fn world() -> (World, Voice, SegmentName) {
     let mut world = World::group(5);
     let name = world.put(0, 10_000);
-    world.put(1, 9_000);
+    for _ in 0..8 {
+        world.put(1, 9_000);
+    }
     world.put(4, 8_000);
     world.settle(DAY);
     let voice = Voice::new(&mut world, 4);
@@ -138,7 +140,10 @@ fn deeds_and_shards_are_refused_by_name() {
     let (mut world, mut voice, name) = world();
     let key = voice.key();
     let (mine, me, stranger) = (deed(&world, 0, name), world.nodes[4].id, NodeId([77; 32]));
-    let other = world.peer(1).segments().next().expect("it has one").name;
+    let others_of = |segment: &okapi_peers::SegmentView<'_>| segment.deed.expect("it lies").slots.clone();
+    let holds = |segment: &_, at: usize| others_of(segment).iter().any(|slot| slot.holder == Some(world.nodes[at].id));
+    let of_zero = world.peer(1).segments().find(|segment| holds(segment, 0) && !holds(segment, 4));
+    let other = of_zero.expect("node 0 holds one that node 4 does not").name;
     let others = deed(&world, 1, other);
     let shard = ShardId { owner: mine.owner, segment: name, k: 1, index: 0 };
     let own = |change: fn(&mut Deed)| {
