@@ -1,64 +1,18 @@
 //! Nothing that comes from another member is believed: each thing that is wrong with a letter is refused by its name
 //! and counted, changes nothing, and breaks nothing.
 
+use crate::voice::{Voice, signed, stamp};
 use crate::world::*;
 use okapi_base::machine::Machine;
 use okapi_base::{GroupId, NodeId, SegmentName, Shape};
 use okapi_peers::limits::{FUTURE_TOLERANCE, LETTER_AGE_MAX, LETTER_MAX, PAYLOAD_MAX};
-use okapi_peers::{Blob, Input, Peer, Refusal, ShardId};
-use okapi_seal::{Hasher, SigningKey};
+use okapi_peers::{Input, Peer, Refusal, ShardId};
+use okapi_seal::SigningKey;
 use okapi_timeline::members;
 use okapi_wire::peer::contract::{Ending, Side, Terms};
 use okapi_wire::peer::letter::{Body, Held, Letter, No};
 use okapi_wire::peer::member::{Binding, MemberRecord};
-use okapi_wire::peer::shard::{AmendedDeed, Amendment, Deed, Receipt, Release, Signed};
-use std::time::Duration;
-
-/// A node that says what the test makes it say, with its own key. Its peer does not run.
-struct Voice {
-    at: usize,
-    session: u64,
-    number: u64,
-}
-
-impl Voice {
-    fn new(world: &mut World, at: usize) -> Self {
-        world.crash(at);
-        world.now = okapi_base::machine::Moment(world.now.0 + Duration::from_millis(1));
-        Self { at, session: stamp(world), number: 0 }
-    }
-
-    fn key(&self) -> SigningKey {
-        identity(self.at as u8 + 1).signing
-    }
-
-    /// A letter with the next number.
-    fn letter(&mut self, world: &World, body: Body) -> Letter {
-        self.number += 1;
-        Letter { session: self.session, number: self.number, stamp: stamp(world), body }
-    }
-
-    fn say(&mut self, world: &mut World, to: usize, body: Body) {
-        let letter = self.letter(world, body).to_bytes();
-        self.hand(world, to, letter, [].into());
-    }
-
-    fn hand(&self, world: &mut World, to: usize, letter: Vec<u8>, payload: Blob) {
-        let from = world.nodes[self.at].id;
-        world.input(to, Input::Received { from, letter, payload });
-    }
-}
-
-fn stamp(world: &World) -> u64 {
-    world.now.0.as_millis() as u64
-}
-
-fn signed<T: Signed>(mut record: T, key: &SigningKey, set: fn(&mut T, [u8; 64])) -> T {
-    let digest = Hasher::new(T::CONTEXT).add(&record.unsigned()).digest();
-    let signature = key.sign(&digest).0;
-    set(&mut record, signature);
-    record
-}
+use okapi_wire::peer::shard::{AmendedDeed, Amendment, Deed, Receipt, Release};
 
 /// All of a peer that a letter must not change by the way.
 fn state(peer: &Peer) -> String {
