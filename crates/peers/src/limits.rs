@@ -48,6 +48,8 @@ pub const FRUITLESS_MAX: u32 = 6;
 pub const HOLDER_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// How long the member list must have rested before shards are moved for it.
 pub const LIST_REST: Duration = Duration::from_secs(5 * 60);
+/// How long the member list must have rested before the placement is computed anew: people join one after the other.
+pub const MAP_REST: Duration = Duration::from_secs(2);
 /// Time between two pings of the same node, for each node in the group; see [`PING_MIN`] and [`PING_MAX`].
 pub const PING_PER_NODE: Duration = Duration::from_secs(30);
 /// The shortest time between two pings of the same node.

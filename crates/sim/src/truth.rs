@@ -2,7 +2,7 @@
 
 use crate::disk::Lying;
 use crate::host::{Fate, Host};
-use okapi_base::{NodeId, SegmentName};
+use okapi_base::{NodeId, SegmentName, Shape};
 use okapi_peers::{Blob, ShardId};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ pub struct Fact {
     pub key: Blob,
     /// Whether its owner was told that it is safe.
     pub safe: bool,
+    /// Shards of the shape in which it was safe last.
+    pub shards: u32,
     /// Whether its owner gave it up.
     pub released: bool,
 }
@@ -95,10 +97,10 @@ impl Truth {
         self.facts.get(&name)
     }
 
-    /// Its owner was told that it is safe.
-    pub fn promised(&mut self, name: SegmentName) {
+    /// Its owner was told that it is safe in this shape.
+    pub fn promised(&mut self, name: SegmentName, shape: Shape) {
         if let Some(fact) = self.facts.get_mut(&name) {
-            fact.safe = true;
+            (fact.safe, fact.shards) = (true, shape.n() as u32);
         }
     }
 

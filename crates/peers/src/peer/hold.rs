@@ -422,7 +422,7 @@ impl Peer {
             self.learn_deed(deed);
             let held: Vec<ShardId> = self.theirs.held(deed.owner, deed.segment).map(|(shard, _)| shard).collect();
             for shard in held {
-                if !self.is_named(shard) {
+                if !self.is_named(shard) && !self.is_drafted(shard) {
                     self.drop_shard(shard);
                 }
             }
@@ -481,6 +481,16 @@ impl Peer {
         let Some(known) = self.theirs.deeds.get(&(shard.owner, shard.segment)) else { return false };
         let is_it = |(index, node): (u8, NodeId)| index == shard.index && node == self.node;
         known.in_force().is_some_and(|deed| deed.shape.k() == usize::from(shard.k)) && known.holders().any(is_it)
+    }
+
+    /// Whether the shard may have come by a draft that is newer than the deed in force. What becomes of it, the deed after
+    /// the draft will say; an older one that was slow to arrive cannot.
+    fn is_drafted(&self, shard: ShardId) -> bool {
+        let draft = self.theirs.deeds.get(&(shard.owner, shard.segment)).and_then(|foreign| foreign.draft.as_ref());
+        let slot = draft
+            .filter(|deed| deed.shape.k() == usize::from(shard.k))
+            .and_then(|deed| deed.slots.get(usize::from(shard.index)));
+        slot.is_some_and(|slot| slot.holder.is_none())
     }
 
     /// Gives back the room of a shard.

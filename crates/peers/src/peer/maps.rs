@@ -3,7 +3,7 @@
 use super::Peer;
 use super::work::Job;
 use crate::happiness::Reach;
-use crate::limits::LIST_REST;
+use crate::limits::{LIST_REST, MAP_REST};
 use crate::machine::{Done, Work};
 use crate::placement::{Map, Place, group_of, shape_for};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,10 @@ pub(crate) struct Maps {
     /// Being computed: of which list.
     asked: BTreeMap<Shape, Digest>,
     wanted: BTreeSet<Shape>,
+    /// The member list has changed since they were computed.
     stale: bool,
+    /// It has changed, and not rested since.
+    restless: bool,
 }
 
 impl Maps {
@@ -47,7 +50,7 @@ impl Maps {
 
     /// The member list changed.
     pub(crate) fn outdated(&mut self) {
-        self.stale = true;
+        (self.stale, self.restless) = (true, true);
     }
 }
 
@@ -106,14 +109,18 @@ impl Peer {
         self.compute_maps();
     }
 
-    /// Has placements computed that are wanted, or that are of an older list which has rested.
+    /// Has placements computed that are wanted, or that are of an older list: what is placed or repaired goes by the new
+    /// one soon, while nothing is moved for it before it has rested.
     pub(super) fn compute_maps(&mut self) {
         let list = self.members.version().digest;
         let mut shapes = core::mem::take(&mut self.maps.wanted);
-        if self.maps.stale && self.list_rested() {
-            self.maps.stale = false;
+        if self.maps.restless && self.list_rested() {
+            self.maps.restless = false;
             // What waited for the list to rest need not wait any more, even if no placement changes.
             self.mine.all_dirty();
+        }
+        if self.maps.stale && self.now.0.saturating_sub(self.list_changed_at.0) >= MAP_REST {
+            self.maps.stale = false;
             shapes.extend(self.maps.computed.keys().copied());
             shapes.insert(self.target_shape());
         }
@@ -128,7 +135,8 @@ impl Peer {
     }
 
     pub(super) fn maps_at(&self) -> Option<Moment> {
-        self.maps.stale.then(|| Moment(self.list_changed_at.0 + LIST_REST))
+        let after = |is: bool, rest| is.then(|| Moment(self.list_changed_at.0 + rest));
+        [after(self.maps.stale, MAP_REST), after(self.maps.restless, LIST_REST)].into_iter().flatten().min()
     }
 
     pub(super) fn mapped(&mut self, shape: Shape, list: Digest, done: &Done) {

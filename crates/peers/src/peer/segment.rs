@@ -128,11 +128,12 @@ impl Mine {
         }
     }
 
-    /// The segments of which `node` should hold a shard need a look.
+    /// The segments of which `node` should hold a shard need a look, and those that are not safe: with fewer others they
+    /// may be as safe as they can be.
     pub(crate) fn dirty_for(&mut self, node: NodeId) {
         for (name, segment) in &self.segments {
             let holds = |deed: &Deed| deed.slots.iter().any(|slot| slot.holder == Some(node) || slot.holder.is_none());
-            if segment.deed.as_ref().is_none_or(holds) {
+            if !segment.safe || segment.deed.as_ref().is_none_or(holds) {
                 self.dirty.insert(*name);
             }
         }

@@ -1,64 +1,18 @@
 //! Nothing that comes from another member is believed: each thing that is wrong with a letter is refused by its name
 //! and counted, changes nothing, and breaks nothing.
 
+use crate::voice::{Voice, signed, stamp};
 use crate::world::*;
 use okapi_base::machine::Machine;
 use okapi_base::{GroupId, NodeId, SegmentName, Shape};
 use okapi_peers::limits::{FUTURE_TOLERANCE, LETTER_AGE_MAX, LETTER_MAX, PAYLOAD_MAX};
-use okapi_peers::{Blob, Input, Peer, Refusal, ShardId};
-use okapi_seal::{Hasher, SigningKey};
+use okapi_peers::{Input, Peer, Refusal, ShardId};
+use okapi_seal::SigningKey;
 use okapi_timeline::members;
 use okapi_wire::peer::contract::{Ending, Side, Terms};
 use okapi_wire::peer::letter::{Body, Held, Letter, No};
 use okapi_wire::peer::member::{Binding, MemberRecord};
-use okapi_wire::peer::shard::{AmendedDeed, Amendment, Deed, Receipt, Release, Signed};
-use std::time::Duration;
-
-/// A node that says what the test makes it say, with its own key. Its peer does not run.
-struct Voice {
-    at: usize,
-    session: u64,
-    number: u64,
-}
-
-impl Voice {
-    fn new(world: &mut World, at: usize) -> Self {
-        world.crash(at);
-        world.now = okapi_base::machine::Moment(world.now.0 + Duration::from_millis(1));
-        Self { at, session: stamp(world), number: 0 }
-    }
-
-    fn key(&self) -> SigningKey {
-        identity(self.at as u8 + 1).signing
-    }
-
-    /// A letter with the next number.
-    fn letter(&mut self, world: &World, body: Body) -> Letter {
-        self.number += 1;
-        Letter { session: self.session, number: self.number, stamp: stamp(world), body }
-    }
-
-    fn say(&mut self, world: &mut World, to: usize, body: Body) {
-        let letter = self.letter(world, body).to_bytes();
-        self.hand(world, to, letter, [].into());
-    }
-
-    fn hand(&self, world: &mut World, to: usize, letter: Vec<u8>, payload: Blob) {
-        let from = world.nodes[self.at].id;
-        world.input(to, Input::Received { from, letter, payload });
-    }
-}
-
-fn stamp(world: &World) -> u64 {
-    world.now.0.as_millis() as u64
-}
-
-fn signed<T: Signed>(mut record: T, key: &SigningKey, set: fn(&mut T, [u8; 64])) -> T {
-    let digest = Hasher::new(T::CONTEXT).add(&record.unsigned()).digest();
-    let signature = key.sign(&digest).0;
-    set(&mut record, signature);
-    record
-}
+use okapi_wire::peer::shard::{AmendedDeed, Amendment, Deed, Receipt, Release};
 
 /// All of a peer that a letter must not change by the way.
 fn state(peer: &Peer) -> String {
@@ -70,11 +24,13 @@ fn state(peer: &Peer) -> String {
     format!("{:?} {:?} {:?} {:?}", peer.members().version(), peer.books().lines(), held, segments)
 }
 
-/// A group of five: node 0 has a segment with three of the others, node 1 too; node 4 is only a voice.
+/// A group of five: node 0 has a segment with three of the others, node 1 has some; node 4 is a voice.
 fn world() -> (World, Voice, SegmentName) {
     let mut world = World::group(5);
     let name = world.put(0, 10_000);
-    world.put(1, 9_000);
+    for _ in 0..8 {
+        world.put(1, 9_000);
+    }
     world.put(4, 8_000);
     world.settle(DAY);
     let voice = Voice::new(&mut world, 4);
@@ -138,7 +94,10 @@ fn deeds_and_shards_are_refused_by_name() {
     let (mut world, mut voice, name) = world();
     let key = voice.key();
     let (mine, me, stranger) = (deed(&world, 0, name), world.nodes[4].id, NodeId([77; 32]));
-    let other = world.peer(1).segments().next().expect("it has one").name;
+    let others_of = |segment: &okapi_peers::SegmentView<'_>| segment.deed.expect("it lies").slots.clone();
+    let holds = |segment: &_, at: usize| others_of(segment).iter().any(|slot| slot.holder == Some(world.nodes[at].id));
+    let of_zero = world.peer(1).segments().find(|segment| holds(segment, 0) && !holds(segment, 4));
+    let other = of_zero.expect("node 0 holds one that node 4 does not").name;
     let others = deed(&world, 1, other);
     let shard = ShardId { owner: mine.owner, segment: name, k: 1, index: 0 };
     let own = |change: fn(&mut Deed)| {

@@ -93,7 +93,8 @@ fn orphans(world: &World) -> Option<String> {
         }
         let whole = [1, 2, 4, 8].into_iter().any(|k: u8| {
             let count = intact.count(owner.node, name, k);
-            count >= (3 * u32::from(k)).min(nodes) && count >= u32::from(k)
+            // Only its owner could have given it a shape with more shards.
+            count >= (3 * u32::from(k)).min(nodes).min(fact.shards) && count >= u32::from(k)
         });
         if !whole {
             return Some(format!("segment {name} of host {}, which is gone, is not mended", fact.owner));

@@ -82,7 +82,7 @@ impl World {
                 let again = self.now + crate::story::HOUR;
                 self.at(again, Happening::Join(at));
             }
-            Event::Safe { segment, .. } => self.truth.promised(segment),
+            Event::Safe { segment, shape } => self.truth.promised(segment, shape),
             Event::Caught { node, shard } => {
                 let innocent = |host: usize| self.hosts[host].is_honest() && !self.hosts[host].damaged;
                 if let Some(host) = self.number(node).filter(|host| innocent(*host)) {

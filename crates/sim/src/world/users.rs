@@ -67,7 +67,7 @@ impl World {
         }
         let closed = sealing::close(&mut self.dice, &self.marks, &host.secret, length);
         let bytes = closed.bytes.len() as u64;
-        let fact = Fact { owner: at, bytes, key: closed.key.clone(), safe: false, released: false };
+        let fact = Fact { owner: at, bytes, key: closed.key.clone(), safe: false, shards: 0, released: false };
         self.truth.wrote(closed.name, fact);
         host.disk.segments.insert(closed.name, (closed.bytes, true));
         host.disk.keys.insert(closed.name, closed.key.clone());
