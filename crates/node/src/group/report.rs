@@ -182,7 +182,8 @@ pub(crate) fn members(
             heard_ms_ago: if is_this { 0 } else { heard.unwrap_or(u64::MAX) },
             promise: record.promise,
             proven: record.proven,
-            holds_for_us: sums.confirmed,
+            // The books remember it for longer, but nobody counts on what lies with one that has left.
+            holds_for_us: if record.state == State::Parted { 0 } else { sums.confirmed },
             held_for_it: sums.stored,
             grade: match standings.get(&binding.member).copied().unwrap_or(Grade::Full) {
                 Grade::Full => MemberGrade::Full,
