@@ -10,9 +10,8 @@
 //! Host::happened    <- connection::reader, when there is room (Room) <- the other node
 //! ```
 //!
-//! Payloads travel in pieces between which letters pass, on the same connection. A second connection for payloads was
-//! considered: it needs a second set of rules for who dials, whom to close and what a twin is, a node that cannot be
-//! dialled could not be sent payloads without the pieces anyway, and a payload would not come faster.
+//! Payloads travel in pieces between which letters pass, and from the second on a connection of their own, the lane. The
+//! pieces alone were tried: a letter then waits for whatever the sockets on the way hold of payloads.
 
 mod arrive;
 mod book;

@@ -33,13 +33,15 @@ pub struct ConnectionView {
     pub kind: &'static str,
     /// Whether this end dialled.
     pub dialled: bool,
+    /// Whether there is a second one for long payloads.
+    pub lane: bool,
     /// For how long it has been there.
     pub age: Duration,
     /// The last round trip that was measured, in microseconds.
     pub round_trip: Option<u64>,
-    /// Bytes received on it.
+    /// Bytes received, on both.
     pub received: u64,
-    /// Bytes sent on it.
+    /// Bytes sent, on both.
     pub sent: u64,
 }
 
@@ -53,9 +55,14 @@ pub(crate) fn views(hub: &Arc<Hub>) -> Vec<LinkView> {
             let name = hub.announced(&whom.node).map(|known| known.name);
             let state = whom.state.lock();
             let connection = state.live.as_ref().map(|live| {
-                let (received, sent, round_trip) = live.traffic.figures();
+                let (mut received, mut sent, round_trip) = live.traffic.figures();
+                if let Some(lane) = &state.lane {
+                    let (more_received, more_sent, _) = lane.traffic.figures();
+                    (received, sent) = (received + more_received, sent + more_sent);
+                }
                 let (address, age) = (live.address.clone(), live.since.elapsed());
-                ConnectionView { address, kind: live.kind, dialled: live.dialled, age, round_trip, received, sent }
+                let (kind, dialled, lane) = (live.kind, live.dialled, state.lane.is_some());
+                ConnectionView { address, kind, dialled, lane, age, round_trip, received, sent }
             });
             LinkView {
                 node: whom.node,

@@ -2,6 +2,7 @@
 
 use super::{End, rights};
 use crate::member::carrier::Stream;
+use crate::member::dial;
 use crate::member::first::first;
 use crate::member::frames::{Broken, FrameReader};
 use crate::member::greet::plain;
@@ -101,6 +102,7 @@ impl Reader {
             Kind::Letter => return self.letter(head).await,
             Kind::Piece => self.piece(head.length as usize).await?,
             Kind::Go => self.go()?,
+            Kind::Lane => self.lane()?,
             Kind::Ping => {
                 let ping = self.array(head).await?;
                 self.live.outbox.lock().pong = Some(ping);
@@ -198,6 +200,17 @@ impl Reader {
         outbox.granted += 1;
         drop(outbox);
         self.live.wake.notify_one();
+        Ok(())
+    }
+
+    fn lane(&self) -> Result<(), Broken> {
+        if !self.live.dialled || self.live.lane {
+            return Err(Broken::Misplaced("a connection for payloads was asked of an end that cannot dial it"));
+        }
+        let whom = self.hub.correspondent(self.live.node);
+        if whom.wants_lane(&self.live, &self.hub.tuning) {
+            self.hub.runtime.spawn(dial::lane(self.hub.clone(), self.live.clone()));
+        }
         Ok(())
     }
 
