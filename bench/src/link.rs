@@ -10,7 +10,6 @@ use crate::options::Options;
 use crate::sample::median;
 use crate::server::own_cpu;
 use crate::table::{Table, amount, bytes};
-use member::Beside;
 use std::time::Instant;
 
 const MIB: usize = 1 << 20;
@@ -65,16 +64,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         }
         table.gap();
     }
-    let beside = [
-        (1, Beside::Nothing, ""),
-        (64, Beside::Nothing, ""),
-        (1, Beside::Payloads, ", beside payloads of 8 MiB"),
-        (1, Beside::OtherPayloads, ", beside payloads on another connection"),
-    ];
-    for (depth, beside, words) in beside {
-        let few = options.quick || beside != Beside::Nothing;
+    for (depth, busy, words) in [(1, false, ""), (64, false, ""), (1, true, ", beside payloads of 8 MiB")] {
+        let few = options.quick || busy;
         let count = if few { TRIPS / 10 } else { TRIPS * depth.min(10) };
-        let taken = (0..rounds).map(|_| pair.trips(count, depth, beside)).collect::<Result<Vec<_>, _>>()?;
+        let taken = (0..rounds).map(|_| pair.trips(count, depth, busy)).collect::<Result<Vec<_>, _>>()?;
         let of = |pick: fn(&member::Trips) -> f64| median(taken.iter().map(pick).collect());
         table.row([
             format!("64 B there and back, {depth} at a time{words}"),

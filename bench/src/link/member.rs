@@ -21,24 +21,11 @@ const ANSWER: u8 = 3;
 pub(super) struct Pair {
     near: Arc<MemberLinks>,
     far: NodeId,
-    /// Another one beside it, so that its letters have a connection of their own.
-    aside: NodeId,
-    _others: [Arc<MemberLinks>; 2],
+    _far: Arc<MemberLinks>,
     /// One for each payload that came.
     bulk: Mutex<Receiver<()>>,
     /// One for each letter that came back.
     back: Mutex<Receiver<()>>,
-}
-
-/// What else flows while small letters go there and back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beside {
-    /// Nothing.
-    Nothing,
-    /// Payloads, the same way on the same connection.
-    Payloads,
-    /// Payloads, the same way on another connection.
-    OtherPayloads,
 }
 
 /// How small letters fared.
@@ -81,21 +68,11 @@ impl Pair {
         let (bulk, bulk_told) = sync_channel(1 << 16);
         let (back, back_told) = sync_channel(1 << 16);
         let near = node(1, bulk.clone(), back.clone())?;
-        let far = node(2, bulk.clone(), back.clone())?;
-        let aside = node(3, bulk, back)?;
+        let far = node(2, bulk, back)?;
         near.learn(far.announcement())?;
-        near.learn(aside.announcement())?;
-        let pair = Self {
-            far: far.node(),
-            aside: aside.node(),
-            near,
-            _others: [far, aside],
-            bulk: Mutex::new(bulk_told),
-            back: Mutex::new(back_told),
-        };
-        // The connections are there before anything is measured.
-        pair.trip(pair.far, 10, 1)?;
-        pair.trip(pair.aside, 10, 1)?;
+        let pair = Self { far: far.node(), near, _far: far, bulk: Mutex::new(bulk_told), back: Mutex::new(back_told) };
+        // Both connections are there before anything is measured.
+        pair.move_payloads(1 << 20, 10)?;
         Ok(pair)
     }
 
@@ -114,11 +91,11 @@ impl Pair {
         Ok(())
     }
 
-    /// Sends small letters there and back, so many at a time.
-    pub(super) fn trips(&self, count: usize, depth: usize, beside: Beside) -> Result<Trips, Fault> {
+    /// Sends small letters there and back, so many at a time; with `busy` while payloads flow the same way.
+    pub(super) fn trips(&self, count: usize, depth: usize, busy: bool) -> Result<Trips, Fault> {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            if beside != Beside::Nothing {
+            if busy {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
                         self.move_payloads(8 << 20, 16).expect("payloads arrive");
@@ -126,14 +103,13 @@ impl Pair {
                 });
                 std::thread::sleep(Duration::from_millis(100));
             }
-            let to = if beside == Beside::OtherPayloads { self.aside } else { self.far };
-            let trips = self.trip(to, count, depth);
+            let trips = self.trip(count, depth);
             done.store(true, Ordering::Relaxed);
             trips
         })
     }
 
-    fn trip(&self, to: NodeId, count: usize, depth: usize) -> Result<Trips, Fault> {
+    fn trip(&self, count: usize, depth: usize) -> Result<Trips, Fault> {
         let mut histogram = Histogram::<u64>::new_with_max(10_000_000_000, 3)?;
         let back = self.back.lock().expect("one thread");
         let mut sent = std::collections::VecDeque::with_capacity(depth);
@@ -146,7 +122,7 @@ impl Pair {
             }
             if number < count {
                 sent.push_back(Instant::now());
-                self.near.send(to, vec![ASK; 64], Arc::default());
+                self.near.send(self.far, vec![ASK; 64], Arc::default());
             }
         }
         let rate = count as f64 / begun.elapsed().as_secs_f64();
