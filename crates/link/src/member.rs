@@ -35,6 +35,8 @@ mod settings;
 mod tcp;
 mod tls;
 mod view;
+#[cfg(feature = "wan")]
+mod wan;
 
 pub use book::LearnError;
 pub use carrier::DialError;
@@ -43,7 +45,9 @@ pub use host::{Event, Host, Room, Standing};
 pub use okapi_base::NodeId;
 pub use okapi_wire::peer::announce::Announcement;
 pub use settings::{Settings, StartError};
-pub use view::LinkView;
+pub use view::{ConnectionView, LinkView};
+#[cfg(feature = "wan")]
+pub use wan::Wan;
 
 use crate::link::Link;
 use carrier::{Carrier, Protocol};
@@ -51,6 +55,7 @@ use hub::Hub;
 use identity::Identity;
 use okapi_wire::peer::announce::{ADDRESSES_MAX, is_address, is_name};
 use okapi_wire::peer::link::{LETTER_MAX, PAYLOAD_MAX};
+use parking_lot::Mutex;
 use settings::Tuning;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +63,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tcp::Tcp;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 /// How long connections may take to say goodbye when all of them stop.
 const GOODBYES: Duration = Duration::from_secs(1);
@@ -67,9 +73,9 @@ pub struct MemberLinks {
     hub: Arc<Hub>,
     targets: Vec<SocketAddr>,
     /// There until it stops.
-    runtime: Option<Runtime>,
+    runtime: Mutex<Option<Runtime>>,
     #[cfg(feature = "mdns")]
-    local: Option<local::Local>,
+    local: Mutex<Option<local::Local>>,
 }
 
 impl MemberLinks {
@@ -91,11 +97,19 @@ impl MemberLinks {
         let _inside = runtime.enter();
         let tcp = Arc::new(Tcp::bind(&identity, &settings.listen, tuning.handshake)?);
         let targets = tcp.listening();
-        let addresses = match &settings.advertise[..] {
-            [] => places(&targets),
-            told => told.to_vec(),
-        };
+        let mut addresses = places(&targets);
         let carriers: Vec<Arc<dyn Carrier>> = vec![tcp];
+        #[cfg(feature = "wan")]
+        let carriers = match &settings.wan {
+            None => carriers,
+            Some(wan) => {
+                let iroh = runtime.block_on(wan::Iroh::bind(&settings, wan, tuning.handshake))?;
+                addresses.extend(iroh.addresses());
+                carriers.into_iter().chain([Arc::new(iroh) as Arc<dyn Carrier>]).collect()
+            }
+        };
+        addresses.truncate(ADDRESSES_MAX);
+        let addresses = if settings.advertise.is_empty() { addresses } else { settings.advertise.clone() };
         let hub = Arc::new(Hub::new(identity, settings, tuning, host, carriers, addresses));
         for carrier in &hub.carriers {
             let hub = hub.clone();
@@ -103,10 +117,10 @@ impl MemberLinks {
         }
         Ok(Self {
             #[cfg(feature = "mdns")]
-            local: local::Local::start(&hub, &targets)?,
+            local: Mutex::new(local::Local::start(&hub, &targets)?),
             hub,
             targets,
-            runtime: Some(runtime),
+            runtime: Mutex::new(Some(runtime)),
         })
     }
 
@@ -189,7 +203,7 @@ impl MemberLinks {
     /// # Errors
     /// [`DialError`].
     pub fn open_grid(&self, to: NodeId) -> Result<Box<dyn Link>, DialError> {
-        let addresses = self.hub.addresses(&self.hub.correspondent(to));
+        let addresses = self.hub.addresses(&to);
         let _inside = self.hub.runtime.enter();
         let carried = self.hub.runtime.block_on(dial::dial(&self.hub, to, addresses, Protocol::Grid))?;
         let address = carried.address.clone();
@@ -203,23 +217,34 @@ impl MemberLinks {
         view::views(&self.hub)
     }
 
-    /// Says goodbye to all and stops.
-    pub fn stop(mut self) {
+    /// From now on sends and receives so many bytes a second at most, over all links; 0 for no limit.
+    pub fn limit(&self, upload: u64, download: u64) {
+        self.hub.upload.set(upload);
+        self.hub.download.set(download);
+    }
+
+    /// Says goodbye to all and stops, within a few seconds. Nothing happens here any more afterwards. Not to be called
+    /// from the links' own threads.
+    pub fn stop(&self) {
         self.hub.stop();
         #[cfg(feature = "mdns")]
-        drop(self.local.take());
-        if let Some(runtime) = self.runtime.take() {
-            let mut connections = self.hub.connections.subscribe();
-            let _ = runtime
-                .block_on(async { tokio::time::timeout(GOODBYES, connections.wait_for(|n| *n == 0)).await.is_ok() });
-            runtime.shutdown_timeout(GOODBYES);
-        }
+        drop(self.local.lock().take());
+        let Some(runtime) = self.runtime.lock().take() else { return };
+        let mut connections = self.hub.connections.subscribe();
+        runtime.block_on(async {
+            let _ = timeout(GOODBYES, connections.wait_for(|count| *count == 0)).await;
+            for carrier in &self.hub.carriers {
+                let _ = timeout(GOODBYES, carrier.close()).await;
+            }
+        });
+        runtime.shutdown_timeout(GOODBYES);
     }
 }
 
 impl Drop for MemberLinks {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        // Whoever drops it may be anybody, also a thread of its own, so nothing is waited for.
+        if let Some(runtime) = self.runtime.lock().take() {
             self.hub.stop();
             runtime.shutdown_background();
         }

@@ -39,8 +39,8 @@ pub(crate) struct State {
     pub(crate) good: Option<String>,
     /// Why there is no connection.
     pub(crate) failure: Option<String>,
-    /// What people were told last of why it cannot be dialled: not to be told again.
-    pub(crate) refused: Option<(String, String)>,
+    /// What people were told of why it cannot be dialled, address and reason: not to be told again.
+    pub(crate) refused: Vec<(String, String)>,
     /// Letters dropped because too many waited, or for too long.
     pub(crate) dropped: u64,
 }
@@ -62,7 +62,7 @@ impl State {
 
     /// There may be something to write.
     pub(crate) fn wake(&self) {
-        self.connections().for_each(|live| live.wake.notify_one());
+        self.connections().for_each(|live| live.wake());
     }
 }
 
@@ -89,7 +89,7 @@ impl Correspondent {
             hints: Vec::new(),
             good: None,
             failure: None,
-            refused: None,
+            refused: Vec::new(),
             dropped: 0,
         };
         Self { node, state: Mutex::new(state), look: Notify::new() }

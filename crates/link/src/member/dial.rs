@@ -42,7 +42,7 @@ pub(crate) async fn until_connected(hub: Arc<Hub>, whom: Arc<Correspondent>) {
 
 /// Tries all addresses once.
 async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
-    let addresses = hub.addresses(whom);
+    let addresses = hub.addresses(&whom.node);
     if addresses.is_empty() {
         return Err(DialError::Nowhere(whom.node).to_string());
     }
@@ -53,7 +53,7 @@ async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
         Ok(()) => {
             let mut state = whom.state.lock();
             state.good = Some(address);
-            state.refused = None;
+            state.refused.clear();
             Ok(())
         }
         Err(why) => {

@@ -20,7 +20,7 @@ use okapi_base::NodeId;
 use okapi_wire::peer::announce::{Announcement, STAMP_MAX};
 use okapi_wire::peer::link::{Hello, PAYLOAD_MAX, Presence, Purpose, Reason};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::runtime::Handle;
@@ -44,8 +44,8 @@ pub(crate) struct Hub {
     book: Mutex<Book>,
     correspondents: Mutex<HashMap<NodeId, Arc<Correspondent>>>,
     waiting: Arc<Waiting>,
-    upload: Arc<Rate>,
-    download: Arc<Rate>,
+    pub(crate) upload: Arc<Rate>,
+    pub(crate) download: Arc<Rate>,
     /// Memory for payloads that come, in bytes.
     pub(crate) payload_room: Arc<Semaphore>,
     /// Memory for letters that come, in bytes.
@@ -101,7 +101,7 @@ impl Hub {
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
-        Traffic::new(self.upload.clone(), self.download.clone())
+        Traffic::new(self.upload.clone(), self.download.clone(), self.tuning.patience / 4)
     }
 
     /// This node's first frame.
@@ -136,6 +136,17 @@ impl Hub {
         correspondents.entry(node).or_insert_with(new).clone()
     }
 
+    /// The nodes of which something is known, in the order of their names.
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeId> {
+        let known = self.book.lock().nodes();
+        self.correspondents.lock().keys().copied().chain(known).collect()
+    }
+
+    /// The node's entry, if there is one.
+    pub(crate) fn known(&self, node: &NodeId) -> Option<Arc<Correspondent>> {
+        self.correspondents.lock().get(node).cloned()
+    }
+
     pub(crate) fn correspondents(&self) -> Vec<Arc<Correspondent>> {
         self.correspondents.lock().values().cloned().collect()
     }
@@ -152,13 +163,16 @@ impl Hub {
     }
 
     /// Where a node may be: where it answered last, where it says, where others say.
-    pub(crate) fn addresses(&self, whom: &Correspondent) -> Vec<String> {
-        let announced = self.book.lock().get(&whom.node).map(|known| known.addresses.clone());
-        let state = whom.state.lock();
+    pub(crate) fn addresses(&self, node: &NodeId) -> Vec<String> {
+        let announced = self.book.lock().get(node).map(|known| known.addresses.clone());
+        let (good, hints) = self.known(node).map_or((None, Vec::new()), |whom| {
+            let state = whom.state.lock();
+            (state.good.clone(), state.hints.clone())
+        });
         let mut addresses: Vec<String> = Vec::new();
-        for address in state.good.iter().chain(announced.iter().flatten()).chain(&state.hints) {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
+        for address in good.into_iter().chain(announced.into_iter().flatten()).chain(hints) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
         addresses

@@ -9,13 +9,17 @@ use crate::member::greet::{Greeting, plain};
 use crate::member::host::{Event, Standing};
 use crate::member::identity::{PRESENCE, verify};
 use crate::member::live::Live;
-use crate::member::settings::CLOCK_TOLERANCE;
+use crate::member::settings::{CLOCK_TOLERANCE, HINTS_MAX};
 use okapi_base::NodeId;
+use okapi_wire::peer::announce::ADDRESSES_MAX;
 use okapi_wire::peer::link::{Farewell, Hello, Presence, Purpose, Reason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+
+/// Refusals of one node that are remembered: one for each of its addresses.
+const REFUSALS_MAX: usize = HINTS_MAX + ADDRESSES_MAX;
 
 impl Hub {
     /// A connection on which both ends have said hello, not yet in use.
@@ -230,10 +234,13 @@ impl Hub {
     /// Tells people why a node cannot be reached, once for the same reason.
     pub(crate) fn refused(&self, node: NodeId, address: &str, why: &str) {
         let whom = self.correspondent(node);
-        let told = Some((address.to_owned(), why.to_owned()));
+        let told = (address.to_owned(), why.to_owned());
         let mut state = whom.state.lock();
-        if state.refused != told {
-            state.refused = told;
+        if !state.refused.contains(&told) {
+            if state.refused.len() >= REFUSALS_MAX {
+                state.refused.remove(0);
+            }
+            state.refused.push(told);
             drop(state);
             self.host.happened(Event::Refused { node, address: address.to_owned(), why: why.to_owned() });
         }
