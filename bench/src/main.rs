@@ -1,12 +1,15 @@
 //! Okapi beside its peers, measured in one run: `grid` against redis and memcached, `store` against fjall, redb and LMDB.
-//! `link` measures links between members beside the bare stream below them, `keys` what keys cost.
+//! `group` is several nodes that keep each other's data, against GlusterFS and Tahoe-LAFS. `link` measures links between
+//! members beside the bare stream below them, `keys` what keys cost.
 //!
 //! Start it with `cargo xtask bench grid` and so on: that builds it as it ships and installs the
 //! servers it needs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks through its standard streams")]
 
 mod contender;
+mod goal;
 mod grid;
+mod group;
 mod keys;
 mod link;
 mod memory_copy;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let done = match words.split_first() {
         Some((what, rest)) if what == "grid" => Options::read(rest).and_then(|options| grid::run(&options)),
         Some((what, rest)) if what == "store" => Options::read(rest).and_then(|options| store::run(&options)),
+        Some((what, rest)) if what == "group" => Options::read(rest).and_then(|options| group::run(&options)),
         Some((what, rest)) if what == "keys" => Options::read(rest).map(|options| keys::run(&options)),
         Some((what, rest)) if what == "link" => Options::read(rest).and_then(|options| link::run(&options)),
         Some((what, rest)) if what == store::LIFE => store::live(rest),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 /// The command line, as shown to whoever mistypes it.
 pub(crate) const USAGE: &str = "\
-okapi-bench grid|store|link|keys [--quick] [--only NAME]... [--scenario WORD] [--dir DIR]
+okapi-bench grid|store|group|link|keys [--quick] [--rounds N] [--only NAME]... [--scenario WORD] [--dir DIR]
   --quick           fewer and shorter rounds: a look, not a measurement
+  --rounds N        so many rounds (group)
   --only NAME       only this contender or engine (may be said several times)
   --scenario WORD   only scenarios whose name contains WORD
   --dir DIR         where servers and engines keep their files (default: the temporary folder)";
@@ -16,6 +17,8 @@ okapi-bench grid|store|link|keys [--quick] [--only NAME]... [--scenario WORD] [-
 pub(crate) struct Options {
     /// A look, not a measurement.
     pub(crate) quick: bool,
+    /// How many rounds, if the bench's own number is not wanted.
+    pub(crate) rounds: Option<usize>,
     /// Names of contenders; none means all.
     only: Vec<String>,
     /// Part of the names of scenarios.
@@ -24,7 +27,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the words after the name of the bench.
+    /// Reads the words after `grid`, `store` and so on.
     pub(crate) fn read(words: &[String]) -> Result<Self, Fault> {
         let mut options = Self::default();
         let mut words = words.iter();
@@ -32,6 +35,7 @@ impl Options {
             let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
             match word.as_str() {
                 "--quick" => options.quick = true,
+                "--rounds" => options.rounds = Some(value()?.parse().map_err(|why| format!("--rounds: {why}"))?),
                 "--only" => options.only.push(value()?),
                 "--scenario" => options.scenario = Some(value()?),
                 "--dir" => options.dir = Some(value()?.into()),

@@ -75,7 +75,8 @@ impl Latencies {
         }
     }
 
-    fn p50(&self) -> f64 {
+    /// The median, in microseconds.
+    pub(crate) fn p50(&self) -> f64 {
         self.0.as_ref().map_or(f64::NAN, |histogram| histogram.value_at_quantile(0.5) as f64 / 1e3)
     }
 }

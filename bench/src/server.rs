@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What /proc counts in: hundredths of a second, as programs see it.
+pub(crate) const TICKS: f64 = 100.0;
 /// How long a server may take until it accepts connections.
 const START_MAX: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,11 @@ impl Server {
         }
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Seconds of processor time the server has used so far, all threads together.
     pub(crate) fn cpu(&self) -> Result<f64, Fault> {
         cpu_of(self.child.id()).map_err(|why| format!("the processor time of {}: {why}", self.name).into())
@@ -59,7 +66,7 @@ pub(crate) fn own_cpu() -> f64 {
 }
 
 /// To the nanosecond where the kernel counts so (schedstat), to the tick otherwise.
-fn cpu_of(process: u32) -> Result<f64, Error> {
+pub(crate) fn cpu_of(process: u32) -> Result<f64, Error> {
     let mut nanoseconds = 0u64;
     for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
         let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
@@ -77,7 +84,7 @@ fn ticks_of(stat: &str) -> Result<f64, Error> {
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     let field = |at: usize| fields.split(' ').nth(at).and_then(|word| word.parse::<u64>().ok());
     match (field(11), field(12)) {
-        (Some(user), Some(system)) => Ok((user + system) as f64 / 100.0),
+        (Some(user), Some(system)) => Ok((user + system) as f64 / TICKS),
         _ => Err(Error::new(ErrorKind::InvalidData, "stat names no times")),
     }
 }

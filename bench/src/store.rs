@@ -9,6 +9,7 @@ mod probe;
 mod redb;
 
 use crate::Fault;
+use crate::goal::Goal;
 use crate::options::Options;
 use crate::sample::median;
 use crate::table::{Table, amount, bytes};
@@ -24,19 +25,6 @@ const MIB: u64 = 1 << 20;
 /// The child's side of a life.
 pub(crate) fn live(words: &[String]) -> Result<(), Fault> {
     life::live(words)
-}
-
-/// What is asked of Okapi.
-#[derive(Debug, Clone, Copy)]
-enum Goal {
-    /// A figure at least so many times a rival's.
-    Times(&'static str, f64),
-    /// Nothing is asked; the figure is shown beside a rival's.
-    Beside(&'static str),
-    /// A figure of its own, at least.
-    AtLeast(f64),
-    /// A figure of its own, at most.
-    AtMost(f64),
 }
 
 /// A figure worth a row.
@@ -183,7 +171,9 @@ fn show(scenario: &Scenario, names: &[&str], lives: &[Vec<Figures>]) {
         let figures: Vec<(&str, f64)> = names.iter().copied().zip(lives.iter().map(of)).collect();
         let cells = [row.label.to_owned(), String::new()].into_iter();
         let cells: Vec<String> = cells.chain(figures.iter().map(|(_, figure)| text(*figure, row.unit))).collect();
-        let mut judged = row.goals.iter().map(|goal| judge(*goal, row.unit, &figures));
+        let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|(_, figure)| *figure);
+        let ratio = |rival: &str| of(OKAPI).zip(of(rival)).map(|(own, other)| own / other);
+        let mut judged = row.goals.iter().map(|goal| goal.judge(of(OKAPI), ratio, |figure| text(figure, row.unit)));
         table.row(cells.iter().cloned().chain(judged.next().into_iter().flatten()));
         for more in judged {
             table.row(std::iter::repeat_n(String::new(), cells.len()).chain(more));
@@ -201,47 +191,5 @@ fn text(figure: f64, unit: Unit) -> String {
         Unit::Times => format!("{figure:.2} x"),
         Unit::Seconds if figure < 1.0 => format!("{:.1} ms", figure * 1e3),
         Unit::Seconds => format!("{figure:.2} s"),
-    }
-}
-
-/// What is asked of Okapi, and whether it is so.
-fn judge(goal: Goal, unit: Unit, figures: &[(&str, f64)]) -> [String; 2] {
-    let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|(_, figure)| *figure);
-    let ratio = |rival| of(OKAPI).zip(of(rival)).map(|(own, other)| own / other);
-    let (wanted, reached) = match goal {
-        Goal::Beside(rival) => {
-            let shown = ratio(rival).map_or_else(|| "not measured".to_owned(), |ratio| format!("{ratio:.2} x"));
-            return [format!("beside {rival}"), shown];
-        }
-        Goal::Times(rival, times) => {
-            let reached = ratio(rival).map(|ratio| (ratio >= times, format!(" ({ratio:.2} x)")));
-            (format!(">= {times} x {rival}"), reached)
-        }
-        Goal::AtLeast(least) => {
-            (format!(">= {}", text(least, unit)), of(OKAPI).map(|own| (own >= least, String::new())))
-        }
-        Goal::AtMost(most) => (format!("<= {}", text(most, unit)), of(OKAPI).map(|own| (own <= most, String::new()))),
-    };
-    let verdict = match reached {
-        None => "not measured".to_owned(),
-        Some((true, ratio)) => format!("reached{ratio}"),
-        Some((false, ratio)) => format!("MISSED{ratio}"),
-    };
-    [wanted, verdict]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn goals_are_judged() {
-        let figures = [("okapi", 3.0), ("lmdb", 1.5)];
-        assert_eq!(judge(Goal::Times("lmdb", 2.0), Unit::Ops, &figures)[1], "reached (2.00 x)");
-        assert_eq!(judge(Goal::Times("lmdb", 2.1), Unit::Ops, &figures)[1], "MISSED (2.00 x)");
-        assert_eq!(judge(Goal::Times("fjall", 2.1), Unit::Ops, &figures)[1], "not measured");
-        assert_eq!(judge(Goal::Beside("lmdb"), Unit::Ops, &figures)[1], "2.00 x");
-        assert_eq!(judge(Goal::AtMost(3.0), Unit::Times, &figures)[1], "reached");
-        assert_eq!(judge(Goal::AtLeast(3.1), Unit::Times, &figures)[1], "MISSED");
     }
 }

@@ -15,10 +15,12 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<(), String> {
     let missing: Vec<&str> =
         wanted.iter().filter(|(name, _)| program(name).is_none()).map(|(_, package)| *package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let list = missing.join(" ");
+    if missing.is_empty() { Ok(()) } else { get(&missing) }
+}
+
+/// Installs packages, and says so.
+pub(crate) fn get(packages: &[&str]) -> Result<(), String> {
+    let list = packages.join(" ");
     println!("Missing here: {list}. Installing from Debian: apt-get install {list}");
     let _ = apt(&["update"]);
     let mut words = vec!["install", "--yes", "--no-install-recommends"];

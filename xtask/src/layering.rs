@@ -40,7 +40,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("bip39", &["seal"]),
     ("pem-rfc7468", &["seal"]),
     ("fjall", &["store", "bench"]),
-    ("redb", &["bench"]),
+    ("redb", &["node", "bench"]),
     ("heed", &["bench"]),
     ("iroh", &["link"]),
     ("mdns-sd", &["link"]),
@@ -48,6 +48,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tokio", &["link", "bench"]),
     ("tokio-rustls", &["link", "bench"]),
     ("clap", &["okapi", "sim"]),
+    ("ratatui", &["okapi"]),
     ("rustyline", &["okapi"]),
 ];
 

@@ -5,6 +5,7 @@ mod bench;
 mod debian;
 mod deny;
 mod layering;
+mod python;
 mod repository;
 mod source;
 mod suite;
@@ -15,12 +16,14 @@ mod tour;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
+cargo xtask demo [FILE]      builds okapi and shows what a group of five machines survives, all of them on this one
 cargo xtask tour [FILE]      builds okapi and shows it at work: a node, a file put, listed, sliced, got back, compared
 cargo xtask test             everything a change must pass: format, lints, house checks, all tests, doc tests
 cargo xtask check            only the house checks: layering, licences and sources, tidiness
 cargo xtask bench grid       Okapi beside redis and memcached   [--quick] [--only NAME] [--scenario WORD]
 cargo xtask bench store      the segment log beside fjall, redb and LMDB   [--quick] [--only NAME] [--dir DIR]
 cargo xtask bench link       links between members beside bare TLS over TCP   [--quick]
+cargo xtask bench group      13 nodes beside GlusterFS and Tahoe-LAFS   [--quick] [--rounds N] [--only NAME] [--dir DIR]
 cargo xtask bench keys       data keys wrapped, files encrypted, passphrases stretched   [--quick]
 cargo xtask deny             the full cargo-deny, installed first if it is missing (slow)";
 
@@ -28,10 +31,11 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["demo", rest @ ..] => tour::demo(rest),
         ["tour", rest @ ..] => tour::run(rest),
         ["test"] => suite::run(),
         ["check"] => check(),
-        ["bench", what @ ("grid" | "store" | "link" | "keys"), rest @ ..] => bench::run(what, rest),
+        ["bench", what @ ("grid" | "store" | "link" | "group" | "keys"), rest @ ..] => bench::run(what, rest),
         ["deny"] => deny::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

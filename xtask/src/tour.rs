@@ -9,14 +9,25 @@ use std::process::{Child, Command, Stdio};
 /// Bytes of the file that is made where none is given.
 const MADE_BYTES: u64 = 500 << 20;
 
-/// Builds the command and shows what it does with the file in `words`, or with one made for it.
-pub(crate) fn run(words: &[&str]) -> Result<(), String> {
+/// Builds the command, and has it show what a group of machines does.
+pub(crate) fn demo(words: &[&str]) -> Result<(), String> {
+    let (okapi, _) = built()?;
+    repository::succeed(Command::new(okapi).arg("demo").args(words))
+}
+
+/// The command, and the directory it was built in.
+fn built() -> Result<(PathBuf, PathBuf), String> {
     debian::install(&[("cc", "gcc libc6-dev")])?;
     let mut build = repository::cargo();
     build.args(["build", "--release", "--locked", "--package", "okapi"]);
     repository::succeed(&mut build)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository::root().join("target"), PathBuf::from);
-    let okapi = target.join("release/okapi");
+    Ok((target.join("release/okapi"), target))
+}
+
+/// Builds the command and shows what it does with the file in `words`, or with one made for it.
+pub(crate) fn run(words: &[&str]) -> Result<(), String> {
+    let (okapi, target) = built()?;
     let place = target.join("tour");
     let _ = std::fs::remove_dir_all(&place);
     std::fs::create_dir_all(&place).map_err(|why| format!("{}: {why}", place.display()))?;

@@ -167,7 +167,7 @@ impl Client {
         })
     }
 
-    fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         op: Op,
         timeout: Duration,
@@ -177,7 +177,7 @@ impl Client {
         self.pool.ask(op, op.is_idempotent(), &deadline, |connection| run(connection, &deadline))
     }
 
-    fn node_error(&self, what: &'static str) -> impl FnOnce(Fault) -> NodeError {
+    pub(crate) fn node_error(&self, what: &'static str) -> impl FnOnce(Fault) -> NodeError {
         let address = self.pool.address().clone();
         move |fault| NodeError { address, what, fault }
     }

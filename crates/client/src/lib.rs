@@ -19,6 +19,7 @@ pub mod client;
 mod connection;
 pub mod fault;
 pub mod grid;
+pub mod group;
 pub mod list;
 pub mod map;
 pub mod pipeline;

@@ -361,6 +361,12 @@ impl Stream {
                     }
                 }
                 Some(_) if !indexes.is_empty() => break,
+                // The mark after a range has the follower delete there what has not come since the mark before: what came
+                // of those blocks before their change must not count.
+                Some(What::Blocks(_)) if self.unmarked > 0 => {
+                    self.send(Message::Mark(None), outbox, requests);
+                    return true;
+                }
                 Some(What::Blocks(changed)) => {
                     self.position = sequence;
                     self.ranges(changed.start, changed.last(), sequence, &[]);

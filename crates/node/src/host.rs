@@ -3,12 +3,14 @@
 use crate::catalog::{Catalog, CatalogError, Definition, Head, Home, check_name};
 use crate::chores::Chores;
 use crate::grid::{Grid, companion_of};
+use crate::group::GroupDoor;
+use crate::group::pace::Pace;
 use crate::records::{Doom, now};
 use crate::refusal::Refusal;
 use crate::stores::Stores;
 use crate::visitor::Visitor;
 use okapi_base::limits::{GRIDS_MAX, RECORDS_MAX};
-use okapi_base::{BlockSize, Durability, GridId, Ticket};
+use okapi_base::{BlockSize, Durability, GridId, Index, Ticket};
 use okapi_seal::KeyError;
 use okapi_store::{Broken, Shape, WriteError};
 use okapi_wire::message::{GridCreate, GridCreated};
@@ -16,8 +18,8 @@ use okapi_wire::{Status, Token};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The grid that is there from the start.
@@ -111,6 +113,10 @@ pub struct Host {
     pub(crate) long_chores: Chores,
     /// Reading what followers are to be sent.
     pub(crate) reading: Chores,
+    /// Asking about the group: whoever drives the peer may be busy for a moment.
+    pub(crate) asking: Chores,
+    group: RwLock<Option<Arc<dyn GroupDoor>>>,
+    pace: OnceLock<Arc<Pace>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
     epoch: u64,
@@ -195,6 +201,9 @@ impl Host {
             chores: start("okapi-chores")?,
             long_chores: start("okapi-care")?,
             reading: start("okapi-reading")?,
+            asking: start("okapi-asking")?,
+            group: RwLock::new(None),
+            pace: OnceLock::new(),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
             // Never 0, which stands for a follower that has nothing.
@@ -275,11 +284,54 @@ impl Host {
         *self.facts.lock() = Some(facts);
     }
 
+    /// Sets who answers for the group. Until then the node is in none. Kept until [`Host::close`]: a door that holds the
+    /// host must not keep it alive beyond that.
+    pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
+        *self.group.write() = Some(group);
+    }
+
+    /// The records that these blocks belong to, as `grid:name`: the first few of them in the order of the blocks.
+    pub(crate) fn records_of(&self, blocks: &[(GridId, Index)], most: usize) -> Vec<String> {
+        let grids: BTreeMap<GridId, Arc<Grid>> =
+            self.all_grids().into_iter().map(|grid| (grid.definition.id, grid)).collect();
+        let mut names: Vec<String> = Vec::new();
+        for (id, index) in blocks {
+            let Some(grid) = grids.get(id) else { continue };
+            let Some(name) = grid.records.read().name_at(*index).cloned() else { continue };
+            let text = format!("{}:{name}", grid.definition.name);
+            if names.last() != Some(&text) && !names.contains(&text) {
+                names.push(text);
+            }
+            if names.len() >= most {
+                break;
+            }
+        }
+        names
+    }
+
+    /// Sets what is told whenever programs are served.
+    pub(crate) fn set_pace(&self, pace: Arc<Pace>) {
+        let _ = self.pace.set(pace);
+    }
+
+    /// Programs are served just now: the background gives way.
+    pub(crate) fn served(&self) {
+        if let Some(pace) = self.pace.get() {
+            pace.served();
+        }
+    }
+
+    /// Who answers for the group.
+    pub(crate) fn group(&self) -> Option<Arc<dyn GroupDoor>> {
+        self.group.read().clone()
+    }
+
     /// Waits until the work in the background that has been asked for is done.
     pub fn settle(&self) {
         self.chores.settle();
         self.long_chores.settle();
         self.reading.settle();
+        self.asking.settle();
     }
 
     /// Stops the work in the background and makes everything durable. Visitors refuse further asks with `Stopping`
@@ -292,6 +344,8 @@ impl Host {
         self.chores.stop();
         self.long_chores.stop();
         self.reading.stop();
+        self.asking.stop();
+        drop(self.group.write().take());
         self.stores.flush()
     }
 

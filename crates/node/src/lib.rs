@@ -7,7 +7,7 @@
 //! [`host`] is what all connections share: engines, catalog, records, changes. [`visitor`] is one connection's view of
 //! it and answers what the other end asks. `grid` is one grid: its blocks, `records` (names and whose blocks are
 //! whose), `reservation` (blocks set aside), `changes` (for those who follow). `catalog` and `names` are the formats of
-//! what a node remembers of itself.
+//! what a node remembers of itself. [`group`] is what visitors may ask of the node's membership.
 
 mod budget;
 mod catalog;
@@ -17,6 +17,7 @@ mod connection;
 mod disk_workers;
 mod follow;
 mod grid;
+pub mod group;
 pub mod host;
 mod listen;
 pub mod lock;
@@ -40,10 +41,11 @@ mod toy;
 pub mod visitor;
 
 pub use catalog::CatalogError;
+pub use group::GroupDoor;
 pub use host::{DEFAULT_GRID, EngineKind, Facts, Host, HostSettings, OpenError, Opened};
-pub use lock::{Holder, LockError};
+pub use lock::{Holder, LockError, check_free};
 pub use node::{Node, StartError, StopError};
 pub use refusal::Refusal;
-pub use settings::NodeSettings;
+pub use settings::{GroupSettings, NodeSettings};
 pub use stores::{Opener, Stores};
 pub use visitor::{AskError, PatientVisitor, Visitor};

@@ -78,6 +78,23 @@ pub enum LockError {
     },
 }
 
+/// Makes sure that nobody has a data directory at this moment. Nothing is made there.
+///
+/// # Errors
+/// [`LockError::InUse`] if somebody has; another if that cannot be told.
+pub fn check_free(data: &Path) -> Result<(), LockError> {
+    let mut file = match File::open(data.join(FILE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(not_usable(data, "opening its lock", error)),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(()),
+        Err(Errno::AGAIN) => Err(in_use(data, &mut file)),
+        Err(error) => Err(not_usable(data, "looking at its lock", error.into())),
+    }
+}
+
 impl DataLock {
     /// Makes the directory if need be, for its owner only, and locks it.
     pub(crate) fn take(data: &Path) -> Result<Self, LockError> {
@@ -88,13 +105,7 @@ impl DataLock {
         let mut file = File::from(fd);
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::AGAIN) => {
-                let mut text = Vec::new();
-                // Whoever cannot be asked stays unnamed.
-                let _ = Read::by_ref(&mut file).take(READ_MAX).read_to_end(&mut text);
-                let holder = Holder::read(&String::from_utf8_lossy(&text));
-                return Err(LockError::InUse { data: data.to_owned(), holder });
-            }
+            Err(Errno::AGAIN) => return Err(in_use(data, &mut file)),
             Err(error) => return Err(not_usable(data, "locking it", error.into())),
         }
         let mut lock = Self { file };
@@ -136,6 +147,13 @@ impl Holder {
         }
         holder
     }
+}
+
+fn in_use(data: &Path, file: &mut File) -> LockError {
+    let mut text = Vec::new();
+    // Whoever cannot be asked stays unnamed.
+    let _ = file.take(READ_MAX).read_to_end(&mut text);
+    LockError::InUse { data: data.to_owned(), holder: Holder::read(&String::from_utf8_lossy(&text)) }
 }
 
 fn make_private(data: &Path) -> Result<(), LockError> {
@@ -197,13 +215,18 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains(&format!("is in use by process {}, started 2", std::process::id())), "{text}");
         assert!(text.contains("listening on unix:/a and tcp://b:1"), "{text}");
+        assert_eq!(check_free(&data).unwrap_err().to_string(), text);
         drop(lock);
+        check_free(&data).unwrap();
         DataLock::take(&data).unwrap();
     }
 
     #[test]
     fn what_is_no_directory_is_refused() {
         let home = tempfile::tempdir().unwrap();
+        let none = home.path().join("none");
+        check_free(&none).unwrap();
+        assert!(!none.exists(), "looking makes nothing");
         let file = home.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(DataLock::take(&file).unwrap_err(), LockError::Io { .. }));

@@ -2,18 +2,27 @@
 
 use crate::budget::Budget;
 use crate::disk_workers::DiskWorkers;
-use crate::host::{Host, OpenError, Opened};
+use crate::group::links::{Links, Streams};
+use crate::group::running::{Group, Returning, Seat};
+use crate::group::{GroupDoor, GroupError, RestoreVia, founding};
+use crate::host::{Host, HostSettings, OpenError, Opened};
 use crate::listen::Listener;
 use crate::lock::{DataLock, LockError};
 use crate::mailbox::{Letter, Mailbox};
+use crate::open::open_log;
 use crate::reactor::{Doors, Reactor};
 use crate::seam::Hosting;
 use crate::settings::{BUDGET_MIN, DISK_THREADS, NodeSettings};
 use crate::shared::{Seats, Shared};
 use okapi_link::{Link, Target, TcpBindError, TcpListen, UnixBindError, UnixListen, is_loopback_only, memory};
+use okapi_seal::{NodeKey, RecipientKey};
 use okapi_store::WriteError;
+use okapi_store::log::Log;
+use okapi_wire::message::GroupStatus;
+use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +32,7 @@ const SOCKET_FILE: &str = "okapi.sock";
 /// A running node. Dropped, it stops as [`Node::stop`] does, and only logs what goes wrong.
 pub struct Node {
     serving: Option<Serving<Host>>,
+    group: Option<Arc<Group>>,
     opened: Opened,
     targets: Vec<Target>,
     settings: NodeSettings,
@@ -63,6 +73,9 @@ pub enum StartError {
         /// What it was set to.
         bytes: usize,
     },
+    /// Its part in its group could not be started.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// The operating system refused threads or descriptors.
     #[error("the node's threads could not be started: {0}")]
     Threads(#[source] io::Error),
@@ -86,8 +99,57 @@ impl Node {
     /// [`StartError`]; nothing is left behind then but the data directory.
     pub fn start(settings: NodeSettings) -> Result<Self, StartError> {
         check(&settings)?;
-        let mut lock = DataLock::take(&settings.host.data)?;
+        let lock = DataLock::take(&settings.host.data)?;
         let listeners = listen(&settings)?;
+        let seat = Seat::load(&settings.host.data, &settings.group)?;
+        if seat.is_some() && founding::pending_restore(&settings.host.data).is_ok_and(|via| via.is_some()) {
+            return Err(GroupError::Restoring.into());
+        }
+        let (log, key) = open_log(&host_settings(&settings, seat.as_ref()))?;
+        let streams = Arc::default();
+        let group = match &seat {
+            Some(seat) => Some(Group::start(seat, &key, &log, |hook| Links::start_dyn(seat, hook, &streams))?),
+            None => None,
+        };
+        Self::serve(settings, lock, listeners, (log, &key), group, &streams)
+    }
+
+    /// Gets back what the node had from its group, and then serves as [`Node::start`] does. `key` opens what was sealed to
+    /// its member; `progress` is told how far it is, several times a second, and ends it by breaking: it goes on with the
+    /// next call.
+    ///
+    /// # Errors
+    /// [`StartError`]; what came back stays.
+    pub fn restore(
+        settings: NodeSettings,
+        key: RecipientKey,
+        progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>,
+    ) -> Result<Self, StartError> {
+        check(&settings)?;
+        let lock = DataLock::take(&settings.host.data)?;
+        let seat = Seat::load(&settings.host.data, &settings.group)?.ok_or(GroupError::NotFounded)?;
+        let via = founding::pending_restore(&settings.host.data).map_err(GroupError::reading_restore)?;
+        let via = via.ok_or(GroupError::NothingToRestore)?;
+        let via = RestoreVia::parse(&via).map_err(|error| GroupError::Links(error.to_string()))?;
+        let streams = Arc::default();
+        let returning = Returning::begin(&seat, &via, key, |hook| Links::start_dyn(&seat, hook, &streams))?;
+        let group = returning.wait(progress)?;
+        let (log, key) = open_log(&host_settings(&settings, Some(&seat)))?;
+        group.attach(&log)?;
+        let listeners = listen(&settings)?;
+        founding::restore_is_done(&settings.host.data).map_err(GroupError::reading_restore)?;
+        Self::serve(settings, lock, listeners, (log, &key), Some(group), &streams)
+    }
+
+    fn serve(
+        settings: NodeSettings,
+        lock: DataLock,
+        listeners: Vec<Listener>,
+        (log, key): (Arc<Log>, &NodeKey),
+        group: Option<Arc<Group>>,
+        streams: &Arc<Mutex<Option<Streams>>>,
+    ) -> Result<Self, StartError> {
+        let mut lock = lock;
         let targets: Vec<Target> = listeners.iter().map(Listener::target).collect();
         let names: Vec<String> = targets.iter().map(Target::to_string).collect();
         if let Err(error) = lock.tell(&names) {
@@ -95,7 +157,7 @@ impl Node {
                 "the lock's file could not be written, so a second start will not say where we listen: {error}"
             );
         }
-        let (host, opened) = Host::open(&settings.host)?;
+        let (host, opened) = Host::over_log(&settings.host, log, key)?;
         let host = Arc::new(host);
         let serving = Serving::start(&host, &settings, listeners).map_err(StartError::Threads)?;
         let mailboxes = serving.mailboxes.clone();
@@ -107,8 +169,18 @@ impl Node {
         let shared = Arc::downgrade(&serving.shared);
         let threads = serving.mailboxes.len();
         host.set_facts(Arc::new(move || shared.upgrade().map_or_else(Vec::new, |shared| facts(&shared, threads))));
+        if let Some(group) = &group {
+            host.set_group(Arc::clone(group) as Arc<dyn GroupDoor>);
+            host.set_pace(Arc::clone(&group.pace));
+            // Weak: the group must not keep alive what it is stopped after.
+            let named = Arc::downgrade(&host);
+            group.set_names(Box::new(move |blocks, most| {
+                named.upgrade().map_or_else(Vec::new, |host| host.records_of(blocks, most))
+            }));
+        }
+        *streams.lock() = Some(member_streams(&serving));
         tracing::info!("serving on {}", names.join(" and "));
-        Ok(Self { serving: Some(serving), opened, targets, settings, lock })
+        Ok(Self { serving: Some(serving), group, opened, targets, settings, lock })
     }
 
     /// Where it listens: the unix socket first, then TCP addresses with the ports they got.
@@ -123,6 +195,12 @@ impl Node {
         &self.settings
     }
 
+    /// Where it listens for members of its group; nothing if it is in none.
+    #[must_use]
+    pub fn group_addresses(&self) -> Vec<String> {
+        self.group.as_ref().map_or_else(Vec::new, |group| group.addresses())
+    }
+
     /// What was found when the stores were opened.
     #[must_use]
     pub fn opened(&self) -> &Opened {
@@ -133,6 +211,20 @@ impl Node {
     #[must_use]
     pub fn status(&self) -> Vec<(String, String)> {
         self.serving.as_ref().map_or_else(Vec::new, |serving| serving.shared.host.status())
+    }
+
+    /// How it stands in its group; nothing if it has no identity.
+    #[must_use]
+    pub fn group_status(&self) -> Option<GroupStatus> {
+        let door = self.serving.as_ref()?.shared.host.group()?;
+        Some(door.status())
+    }
+
+    /// Sets who answers for the group, in place of the node's own driver if it has one.
+    pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
+        if let Some(serving) = &self.serving {
+            serving.shared.host.set_group(group);
+        }
     }
 
     /// A connection from within the process, without any socket.
@@ -157,8 +249,12 @@ impl Node {
         let Some(serving) = self.serving.take() else { return Ok(()) };
         let host = serving.shared.host.clone();
         let quiet = serving.stop();
-        host.close()?;
+        let closed = host.close();
         drop(host);
+        if let Some(group) = self.group.take() {
+            group.stop();
+        }
+        closed?;
         // Until here nobody else may have the directory.
         let _ = &self.lock;
         if quiet { Ok(()) } else { Err(StopError::Panicked) }
@@ -177,6 +273,28 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("targets", &self.targets).finish_non_exhaustive()
     }
+}
+
+/// The half for its own data bounds the store of a node in a group.
+fn host_settings(settings: &NodeSettings, seat: Option<&Seat>) -> HostSettings {
+    let mut host = settings.host.clone();
+    if let Some(seat) = seat {
+        let (user, _) = seat.gift.halves();
+        host.store_max = if host.store_max == 0 { user } else { host.store_max.min(user) };
+    }
+    host
+}
+
+/// How streams of members come to those who serve.
+fn member_streams(serving: &Serving<Host>) -> Streams {
+    let (shared, mailboxes) = (Arc::downgrade(&serving.shared), serving.mailboxes.clone());
+    Box::new(move |_, link| {
+        let Some(shared) = shared.upgrade() else { return };
+        if let Some(seat) = shared.seats.take() {
+            let which = shared.seats.taken() % mailboxes.len();
+            mailboxes[which].post(Letter::Link(link, seat));
+        }
+    })
 }
 
 fn check(settings: &NodeSettings) -> Result<(), StartError> {

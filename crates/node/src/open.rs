@@ -22,25 +22,35 @@ impl Host {
     /// # Errors
     /// [`OpenError`].
     pub fn open(settings: &HostSettings) -> Result<(Self, Opened), OpenError> {
-        let data = &settings.data;
-        let key = node_key(data)?;
-        let token = token(&data.join("token"))?;
-        let engine = |why: String| OpenError::Engine { engine: "log", why };
-        let disk = RealDisk::new(&data.join("log")).map_err(|error| engine(error.to_string()))?;
-        let options = log::Settings {
-            limit_bytes: settings.store_max,
-            interval: settings.interval,
-            compaction_rate: settings.compaction_rate,
-            ..log::Settings::default()
-        };
-        let (log, found) = Log::open(Arc::new(disk), &key, options).map_err(|error| engine(error.to_string()))?;
-        for damage in &found.damages {
-            tracing::error!("found damaged at {}: {}", damage.place, damage.what);
-        }
+        let (log, key) = open_log(settings)?;
+        Self::over_log(settings, log, &key)
+    }
+
+    /// Opens the other engines and the catalog beside an open log.
+    pub(crate) fn over_log(settings: &HostSettings, log: Arc<Log>, key: &NodeKey) -> Result<(Self, Opened), OpenError> {
+        let token = token(&settings.data.join("token"))?;
         let options = memory::Settings { limit_bytes: settings.memory_max, shared: settings.shared_maps };
-        let stores = Stores::new(Arc::new(log), Arc::new(Memory::new(options)), Some(fjall_opener(settings, &key)));
+        let stores = Stores::new(log, Arc::new(Memory::new(options)), Some(fjall_opener(settings, key)));
         Self::over(stores, token, settings)
     }
+}
+
+/// Opens the log, and gives the key that it is sealed with.
+pub(crate) fn open_log(settings: &HostSettings) -> Result<(Arc<Log>, NodeKey), OpenError> {
+    let key = node_key(&settings.data)?;
+    let engine = |why: String| OpenError::Engine { engine: "log", why };
+    let disk = RealDisk::new(&settings.data.join("log")).map_err(|error| engine(error.to_string()))?;
+    let options = log::Settings {
+        limit_bytes: settings.store_max,
+        interval: settings.interval,
+        compaction_rate: settings.compaction_rate,
+        ..log::Settings::default()
+    };
+    let (log, found) = Log::open(Arc::new(disk), &key, options).map_err(|error| engine(error.to_string()))?;
+    for damage in &found.damages {
+        tracing::error!("found damaged at {}: {}", damage.place, damage.what);
+    }
+    Ok((Arc::new(log), key))
 }
 
 fn fjall_opener(settings: &HostSettings, key: &NodeKey) -> Opener {

@@ -96,6 +96,14 @@ impl Records {
         self.names.get(name)
     }
 
+    /// The name of the record that a block belongs to.
+    pub(crate) fn name_at(&self, index: Index) -> Option<&Arc<str>> {
+        match self.owners.of(index)? {
+            Owner::Record(slot) => self.slots.get(&slot),
+            Owner::Lease(_) | Owner::Doomed => None,
+        }
+    }
+
     /// The first record whose name is after `name`, or the very first.
     pub(crate) fn after(&self, name: Option<&str>) -> Option<&Arc<Record>> {
         let from = name.map_or(Bound::Unbounded, Bound::Excluded);

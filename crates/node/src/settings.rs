@@ -47,8 +47,25 @@ pub struct NodeSettings {
     pub patience: Duration,
     /// [`STOP_PATIENCE`].
     pub stop_patience: Duration,
+    /// How it deals with the other members of its group, if it is in one.
+    pub group: GroupSettings,
     /// What the stores are opened with; its `data` is the node's data directory.
     pub host: HostSettings,
+}
+
+/// How a node deals with the other members of its group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// Where to listen for them, instead of where the node was founded to.
+    pub listen: Vec<SocketAddr>,
+    /// Bytes a second that may be sent to all of them together; 0: as many as the line takes.
+    pub upload_rate: u64,
+    /// Bytes a second that may be received from all of them together; 0: as many as the line takes.
+    pub download_rate: u64,
+    /// Whether to tell the local network where this node is, and to hear where others of its group are.
+    pub local_network: bool,
+    /// Whether work for the group pauses while the machine runs on battery.
+    pub pause_on_battery: bool,
 }
 
 impl NodeSettings {
@@ -67,6 +84,7 @@ impl NodeSettings {
             reply_budget: REPLY_BUDGET,
             patience: PATIENCE,
             stop_patience: STOP_PATIENCE,
+            group: GroupSettings::default(),
             host,
         }
     }

@@ -1,6 +1,7 @@
 //! One connection's view of a node.
 
 mod control;
+mod group;
 
 use crate::follow::Stream;
 use crate::grid::Grid;
@@ -139,6 +140,7 @@ impl Visitor {
     }
 
     fn ready(&self) -> Result<(), Status> {
+        self.host.served();
         if self.access.is_none() {
             Err(Status::NoHello)
         } else if self.host.is_stopping() {
@@ -160,23 +162,52 @@ impl Visitor {
         long: bool,
         work: impl FnOnce(&Arc<Host>) -> Result<Vec<u8>, Refusal> + Send + 'static,
     ) -> Result<Control, Refusal> {
-        {
-            let mut later = self.later.state.lock();
-            if later.pending >= LATER_MAX {
-                return Err(Status::Busy.into());
-            }
-            later.pending += 1;
-        }
-        let (later, ask, host) = (Arc::clone(&self.later), *ask, Arc::clone(&self.host));
+        let (owed, host) = (self.owe(ask)?, Arc::clone(&self.host));
         let chores = if long { &self.host.long_chores } else { &self.host.chores };
         chores.add(move || {
             let result = work(&host);
             // The host may go with this, and must not be waited for under the lock.
             drop(host);
-            later.state.lock().made.push_back((ask, result));
-            (later.wake)();
+            owed.pay(result);
         });
         Ok(Control::Later)
+    }
+
+    /// An answer that somebody will make.
+    fn owe(&self, ask: &Header) -> Result<Owed, Refusal> {
+        let mut later = self.later.state.lock();
+        if later.pending >= LATER_MAX {
+            return Err(Status::Busy.into());
+        }
+        later.pending += 1;
+        Ok(Owed { later: Arc::clone(&self.later), ask: *ask, paid: false })
+    }
+}
+
+/// An answer that somebody owes. Forgotten, it is that the node is stopping: nobody is left to make it.
+struct Owed {
+    later: Arc<Later>,
+    ask: Header,
+    paid: bool,
+}
+
+impl Owed {
+    fn pay(mut self, result: Result<Vec<u8>, Refusal>) {
+        self.hand_over(result);
+    }
+
+    fn hand_over(&mut self, result: Result<Vec<u8>, Refusal>) {
+        self.paid = true;
+        self.later.state.lock().made.push_back((self.ask, result));
+        (self.later.wake)();
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if !self.paid {
+            self.hand_over(Err(Status::Stopping.into()));
+        }
     }
 }
 

@@ -4,18 +4,29 @@ mod about;
 mod cp;
 mod defrag;
 mod del;
+mod demo;
+mod founding;
 mod fsck;
 pub(crate) mod get;
+mod give;
 mod grid;
+mod init;
+mod invite;
+mod join;
 mod key;
+mod leave;
+pub(crate) mod lost;
 pub(crate) mod ls;
 pub(crate) mod map;
+mod members;
 pub(crate) mod put;
 mod replicate;
+mod restore;
 mod shell;
 mod slice;
 mod stat;
 mod status;
+mod top;
 pub(crate) mod up;
 
 use crate::failure::Failure;
@@ -31,9 +42,13 @@ shells a word that begins with # needs quotes, '#5'; --index 5 needs none.";
 /// Commands that only make sense from outside.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    Init(init::Args),
+    Restore(restore::Args),
+    Top(top::Args),
     Up(up::Args),
     Config(up::Config),
     Key(key::Args),
+    Demo(demo::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -55,6 +70,12 @@ pub(crate) enum Data {
     Map(map::Args),
     Grid(grid::Args),
     Replicate(replicate::Args),
+    Invite(invite::Args),
+    Join(join::Args),
+    Members(members::Args),
+    Leave(leave::Args),
+    Lost(lost::Args),
+    Give(give::Args),
     Status(status::Args),
     Ping(status::Ping),
     Fsck(fsck::Args),
@@ -63,8 +84,9 @@ pub(crate) enum Data {
 }
 
 /// The commands in groups, as the help shows them; every command is in one.
-pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
+    ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "replicate"]),
     ("Keys", &["key"]),
@@ -77,9 +99,13 @@ impl Command {
     pub(crate) fn run(self, mut session: Session, matches: &ArgMatches) -> Result<(), Failure> {
         let done = match self {
             Self::Shell(args) => return args.run(session),
+            Self::Init(args) => args.run(&mut session),
+            Self::Restore(args) => args.run(&mut session),
+            Self::Top(args) => args.run(&mut session),
             Self::Up(args) => args.run(&mut session, matches),
             Self::Config(args) => args.run(&mut session, matches),
             Self::Key(args) => args.run(&mut session),
+            Self::Demo(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),
@@ -107,6 +133,12 @@ impl Data {
             Self::Map(args) => args.run(session),
             Self::Grid(args) => args.run(session),
             Self::Replicate(args) => args.run(session),
+            Self::Invite(args) => args.run(session),
+            Self::Join(args) => args.run(session),
+            Self::Members(args) => args.run(session),
+            Self::Leave(args) => args.run(session),
+            Self::Lost(args) => args.run(session),
+            Self::Give(args) => args.run(session),
             Self::Status(args) => args.run(session),
             Self::Ping(args) => args.run(session),
             Self::Fsck(args) => args.run(session),

@@ -3,22 +3,27 @@
 //! [`cli`] is the list of commands, [`command`] has a file for each. A command runs with a [`session::Session`]: the
 //! flags of all commands ([`global`]), the settings of this machine's node ([`settings`]), connections, and the
 //! [`view`] it shows its results on. What it can be about: [`place`] (grids, records, blocks), [`span`] (parts of
-//! them), [`size`] (amounts), [`passphrase`] (what people type unseen). [`transfer`] moves bytes, [`chart`] draws maps, [`words`] and [`completion`] serve the
+//! them), [`size`] (amounts), [`passphrase`] (what people type unseen), [`ask`] (what they are asked), [`standing`] (how a node stands
+//! in its group), [`disk`] (how much room there is). [`transfer`] moves bytes, [`chart`] draws maps, [`words`] and [`completion`] serve the
 //! shell, [`failure`] is how it ends badly.
 
+mod ask;
 mod chart;
 mod cli;
 mod command;
 mod completion;
+mod disk;
 mod failure;
 mod global;
 mod interrupt;
 mod passphrase;
 mod place;
+mod qr;
 mod session;
 mod settings;
 mod size;
 mod span;
+mod standing;
 mod transfer;
 mod view;
 mod words;

@@ -7,6 +7,7 @@ use crate::view::View;
 use okapi_client::{Client, ConnectError, Fault, Grid, Settings, Status, Target, Token};
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a command runs with. The shell keeps one for all its lines, and with it the connections.
 pub(crate) struct Session {
@@ -37,7 +38,8 @@ impl Session {
     pub(crate) fn without_address(&self, mut failure: Failure) -> Failure {
         let about_links = matches!(failure.kind, "unreachable" | "broken-link" | "interrupted" | "timed-out");
         if let (None, false, Ok(target)) = (&self.global.node, about_links, self.global.target()) {
-            failure.message = failure.message.replace(&format!(" at {target}"), "");
+            let message = failure.message.replace(&format!(" at {target}"), "");
+            failure.message = message.replace(&format!("{target}: "), "");
         }
         failure
     }
@@ -48,6 +50,15 @@ impl Session {
     /// [`Failure`] if it cannot be reached.
     pub(crate) fn client(&mut self) -> Result<Client, Failure> {
         self.client_at(None)
+    }
+
+    /// The node in use over connections of its own, for whoever would rather hear that it does not answer than wait.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be reached.
+    pub(crate) fn impatient_client(&self, patience: Duration) -> Result<Client, Failure> {
+        let settings = Settings { token: self.global.token()?, answer_timeout: patience, ..Settings::default() };
+        Ok(Client::connect(&self.global.target()?, settings)?)
     }
 
     /// The node that `node` names, or the one in use.
@@ -196,6 +207,8 @@ pub(crate) fn kind(status: Status) -> &'static str {
         Status::InRecord => "in-record",
         Status::WrongVersion => "wrong-version",
         Status::TooLong => "too-long",
+        Status::NoGroup => "no-group",
+        Status::BadTicket => "bad-ticket",
         _ => "failed",
     }
 }

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The heading of these settings in the help of `up` and `config`.
 const HEADING: &str = "Settings";
 
+/// Settings that may be lists in the file.
+const LISTS: [&str; 2] = ["tcp", "member-listen"];
+
 /// The settings of `okapi up`. Their long names are the keys of the file; there is no other list of them.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = HEADING)]
@@ -34,6 +37,30 @@ pub(crate) struct NodeArgs {
     /// come from who it claims, so other machines must not reach it.
     #[arg(long, env = "OKAPI_TCP", value_name = "ADDRESS:PORT", value_delimiter = ',')]
     pub tcp: Vec<SocketAddr>,
+
+    /// Listen for other members of the group at these addresses, instead of where `okapi init` was told to
+    ///
+    /// These links are encrypted, and both ends prove who they are by their keys.
+    #[arg(long, env = "OKAPI_MEMBER_LISTEN", value_name = "ADDRESS:PORT", value_delimiter = ',')]
+    pub member_listen: Vec<SocketAddr>,
+
+    /// Bytes a second that may go to all other members together; 0: as many as the line takes
+    #[arg(long, env = "OKAPI_UPLOAD_RATE", value_name = "SIZE", default_value = "0")]
+    pub upload_rate: Size,
+
+    /// Bytes a second that may come from all other members together; 0: as many as the line takes
+    #[arg(long, env = "OKAPI_DOWNLOAD_RATE", value_name = "SIZE", default_value = "0")]
+    pub download_rate: Size,
+
+    /// Whether to find other nodes of the group on the local network, and be found, by multicast DNS: true or false
+    ///
+    /// Whoever listens on that network learns that nodes of Okapi are here and which belong together, and no more.
+    #[arg(long, env = "OKAPI_LOCAL_NETWORK", value_name = "YES", default_value = "false", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub local_network: bool,
+
+    /// Whether work for the other members pauses while this machine runs on battery: true or false
+    #[arg(long, env = "OKAPI_PAUSE_ON_BATTERY", value_name = "YES", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub pause_on_battery: bool,
 
     /// The engine of grids that are made without naming one: log or fjall
     #[arg(long, env = "OKAPI_ENGINE", value_name = "NAME", default_value = "log", value_parser = ["log", "fjall"])]
@@ -254,7 +281,7 @@ fn values(text: &str) -> Result<BTreeMap<String, String>, Failure> {
         let value = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => value.to_string(),
-            toml::Value::Array(parts) if key == "tcp" && parts.iter().all(toml::Value::is_str) => {
+            toml::Value::Array(parts) if LISTS.contains(&key.as_str()) && parts.iter().all(toml::Value::is_str) => {
                 parts.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
             }
             _ => return Err(Failure::usage(format!("`{key}` is a text, a number, true or false"))),
@@ -337,6 +364,14 @@ mod tests {
         assert_eq!(origin("interval"), Origin::Flag);
         assert_eq!(origin("memory-max"), Origin::File);
         assert_eq!(origin("compaction-rate"), Origin::Default);
+    }
+
+    #[test]
+    fn addresses_may_be_a_list() {
+        let listen = |file: &str| effective(&[], file).unwrap().node.member_listen.len();
+        assert_eq!(listen("member-listen = ['0.0.0.0:7072', '[::1]:7072']"), 2);
+        assert_eq!(listen("member-listen = '0.0.0.0:7072'"), 1);
+        assert_eq!(listen("tcp = ['127.0.0.1:1']"), 0);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(crate) fn lasted(time: Duration) -> String {
     }
 }
 
-/// A length of time, written `250ms`, `5s`, `2m` or `1h`.
+/// A length of time, written `250ms`, `5s`, `2m`, `1h` or `1d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period(pub Duration);
 
@@ -106,7 +106,7 @@ impl std::str::FromStr for Period {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a time; write 250ms, 5s, 2m or 1h");
+        let wrong = || format!("`{text}` is not a time; write 250ms, 5s, 2m, 1h or 1d");
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
         let millis = match text[digits..].trim() {
@@ -114,6 +114,7 @@ impl std::str::FromStr for Period {
             "s" => 1_000,
             "m" | "min" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(wrong()),
         };
         number.checked_mul(millis).map(|millis| Self(Duration::from_millis(millis))).ok_or_else(wrong)
@@ -175,6 +176,7 @@ mod tests {
     fn periods_have_a_unit() {
         assert_eq!("250ms".parse(), Ok(Period(Duration::from_millis(250))));
         assert_eq!("2m".parse(), Ok(Period(Duration::from_secs(120))));
+        assert_eq!("1d".parse(), Ok(Period(Duration::from_secs(86_400))));
         for text in ["", "5", "s", "-1s", "5 days", "99999999999999999999s", "9999999999999999h"] {
             assert!(text.parse::<Period>().is_err(), "{text}");
         }

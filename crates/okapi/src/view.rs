@@ -8,6 +8,9 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+/// Columns of a terminal that does not tell.
+const WIDTH_DEFAULT: usize = 80;
+
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Color {
@@ -46,6 +49,8 @@ pub(crate) enum Tone {
     Own,
     /// Records in the map.
     Record,
+    /// It may go wrong.
+    Worry,
 }
 
 impl Tone {
@@ -57,6 +62,7 @@ impl Tone {
             Self::Bad => AnsiColor::Red.on_default().bold(),
             Self::Own => AnsiColor::Cyan.on_default(),
             Self::Record => AnsiColor::Green.on_default(),
+            Self::Worry => AnsiColor::Yellow.on_default(),
         }
     }
 }
@@ -78,6 +84,18 @@ impl View {
     /// Whether a person looks at standard output.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Columns of the terminal that a person looks at; nothing if nobody does.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let size = || rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let columns = || size().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        self.terminal.then(|| columns().unwrap_or(WIDTH_DEFAULT))
+    }
+
+    /// Whether colours are used.
+    pub(crate) fn is_colored(&self) -> bool {
+        self.color
     }
 
     /// One line of the result.
@@ -211,6 +229,14 @@ pub(crate) fn shown(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 
+/// At most so many characters of a text; one that is longer ends with a dot for all that is left out.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Rows in columns, two blanks between them; the columns named in `right` are flush right, the last is not padded.
 pub(crate) fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -245,6 +271,11 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         let lines = columns(&[row(["1", "a", "x"]), row(["1000", "bcd", "yyy"])], &[0]);
         assert_eq!(lines, ["   1  a    x", "1000  bcd  yyy"]);
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!((cut("abc", 3), cut("abcd", 3), cut("äöü", 2)), ("abc".into(), "ab…".into(), "ä…".into()));
     }
 
     #[test]

@@ -26,4 +26,6 @@ pub mod safety;
 pub mod stamp;
 
 pub use machine::{Blob, Done, Event, Input, Order, Output, ShardId, Thing, Work};
-pub use peer::{Care, Contact, Identity, Peer, Refusal, Refusals, Settings};
+pub use peer::{
+    Care, Contact, Identity, MemberView, Peer, Phase, Refusal, Refusals, RestoreView, SegmentView, Settings,
+};

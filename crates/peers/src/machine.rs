@@ -65,6 +65,12 @@ pub enum Input {
     },
     /// The driver's own scrub found a stored shard or a live segment damaged or missing.
     Damaged(Thing),
+    /// The driver could not reach a node, and has tried for a while: what was sent to it lately is lost. Without this the
+    /// node would be noticed to be away once it has missed its pings.
+    Unreached {
+        /// Which node.
+        node: NodeId,
+    },
     /// The user wants something.
     Order(Order),
 }
@@ -109,6 +115,14 @@ pub enum Order {
     },
     /// Leave the group: move away what is held for others, then part.
     Leave,
+    /// Leave the group at once: what is held for others is lost to them.
+    LeaveNow,
+    /// A person knows that a node is lost for good: what it held is repaired now, without waiting for it any longer. If
+    /// it is heard after all it counts again. Forgotten when this node restarts.
+    Lost {
+        /// Which node.
+        node: NodeId,
+    },
 }
 
 /// Something to do.

@@ -42,7 +42,7 @@ pub use self::identity::Identity;
 pub use self::open::OpenError;
 pub use self::pulse::Contact;
 pub use self::refusal::{Refusal, Refusals};
-pub use self::view::MemberView;
+pub use self::view::{MemberView, Phase, RestoreView, SegmentView};
 
 use self::audit::Audits;
 use self::dice::Dice;
@@ -178,6 +178,7 @@ impl Machine for Peer {
             Input::Closed { segment, bytes, key } => self.closed(segment, bytes, key),
             Input::Released { segment } => self.release(segment),
             Input::Damaged(thing) => self.damaged(thing),
+            Input::Unreached { node } => self.unreached(node),
             Input::Order(order) => self.ordered(&order),
         }
         self.go_on();
@@ -246,6 +247,8 @@ impl Peer {
                 self.revise_own();
             }
             Order::Leave => self.leave(),
+            Order::LeaveNow => self.leave_now(),
+            Order::Lost { node } => self.count_as_gone(node),
         }
     }
 

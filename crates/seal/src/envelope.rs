@@ -88,6 +88,10 @@ impl DataKey {
         Self(Secret::from_bytes(bytes))
     }
 
+    pub(crate) const fn from_secret(secret: Secret) -> Self {
+        Self(secret)
+    }
+
     /// The key as a secret, from which others can be derived.
     #[must_use]
     pub fn secret(&self) -> &Secret {

@@ -72,10 +72,14 @@ impl MemberSecret {
         NodeId(self.node_signing_key(number).public())
     }
 
+    pub(crate) fn node_seed(&self, number: u32) -> Secret {
+        self.0.derive(NODE_SIGNING, &number.to_le_bytes())
+    }
+
     /// The key with which the member's node of this number signs.
     #[must_use]
     pub fn node_signing_key(&self, number: u32) -> SigningKey {
-        SigningKey::from_secret(&self.0.derive(NODE_SIGNING, &number.to_le_bytes()))
+        SigningKey::from_secret(&self.node_seed(number))
     }
 
     pub(crate) fn secret(&self) -> &Secret {

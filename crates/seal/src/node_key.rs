@@ -9,9 +9,11 @@
 //! +--------+----------+-------+--------+--------+
 //! ```
 
+use crate::envelope::{Context, DataKey, Envelope, EnvelopeError, OpenError};
 use crate::key_file::{self, KeyError};
+use crate::recipient::{Recipient, RecipientKey};
 use crate::secret::Secret;
-use okapi_base::crc32c;
+use okapi_base::{NodeId, crc32c};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -57,8 +59,35 @@ impl NodeKey {
     /// [`KeyError`]; an existing file is never touched.
     pub fn create(path: &Path) -> Result<Self, KeyError> {
         let key = Self::random();
-        key_file::create(path, &*key.file_bytes())?;
+        key.keep(path)?;
         Ok(key)
+    }
+
+    /// Makes the file of a key that came back, which must not be there yet.
+    ///
+    /// # Errors
+    /// [`KeyError`]; an existing file is never touched.
+    pub fn keep(&self, path: &Path) -> Result<(), KeyError> {
+        key_file::create(path, &*self.file_bytes())
+    }
+
+    /// The envelope of this key that its member can open: it lies beside every shard of the node's segments.
+    ///
+    /// # Panics
+    /// If `recipient` is no point of the curve: a member's key always is.
+    #[must_use]
+    pub fn seal_to(&self, recipient: [u8; 32], node: NodeId) -> Vec<u8> {
+        let key = DataKey::from_secret(self.0.clone());
+        key.seal_to(&[Recipient::X25519(recipient)], &context(node)).expect("a member's key is a key")
+    }
+
+    /// The key that an envelope of [`NodeKey::seal_to`] holds.
+    ///
+    /// # Errors
+    /// [`NodeKeyLost`], which says why it is none.
+    pub fn open_sealed(envelope: &[u8], key: &RecipientKey, node: NodeId) -> Result<Self, NodeKeyLost> {
+        let envelope = Envelope::parse(envelope)?;
+        Ok(Self(envelope.open_with(key, &context(node))?.secret().clone()))
     }
 
     fn file_bytes(&self) -> Zeroizing<[u8; FILE_BYTES]> {
@@ -88,6 +117,21 @@ impl NodeKey {
     }
 }
 
+fn context(node: NodeId) -> Context {
+    Context::new("okapi 2026 envelope: key of node", &node.0)
+}
+
+/// Why a node's key did not come back from its envelope.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeKeyLost {
+    /// The envelope is none.
+    #[error("the node's key cannot be taken from its envelope: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// It is somebody else's.
+    #[error("the node's key cannot be opened: {0}")]
+    Open(#[from] OpenError),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +147,20 @@ mod tests {
         assert_eq!(NodeKey::load(&path).unwrap().0.bytes(), key.0.bytes());
         assert!(matches!(NodeKey::create(&path), Err(KeyError::Exists { .. })));
         assert_eq!(NodeKey::load(&path).unwrap().0.bytes(), key.0.bytes());
+    }
+
+    #[test]
+    fn its_member_alone_opens_it_again() {
+        let (member, other) = (crate::MemberSecret::random(), crate::MemberSecret::random());
+        let Recipient::X25519(recipient) = member.recipient_key().recipient() else { panic!("X25519") };
+        let (key, node) = (NodeKey::random(), member.node_id(0));
+        let sealed = key.seal_to(recipient, node);
+        assert!(sealed.len() <= 1024, "{}", sealed.len());
+        let open =
+            |sealed: &[u8], by: &crate::MemberSecret, node| NodeKey::open_sealed(sealed, &by.recipient_key(), node);
+        assert_eq!(open(&sealed, &member, node).unwrap().0.bytes(), key.0.bytes());
+        assert!(open(&sealed, &other, node).is_err() && open(&sealed, &member, member.node_id(1)).is_err());
+        assert!((0..sealed.len()).all(|end| open(&sealed[..end], &member, node).is_err()));
     }
 
     #[test]

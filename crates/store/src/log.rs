@@ -19,6 +19,7 @@ mod checkpoint;
 mod committer;
 mod compact;
 mod disk;
+mod follow;
 mod format;
 mod identity;
 mod index;
@@ -33,6 +34,7 @@ mod verify;
 mod writer;
 
 pub use disk::{Disk, DiskFile};
+pub use follow::{ClosedSegment, Follower, RestoreError};
 pub use real_disk::RealDisk;
 
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
@@ -182,6 +184,7 @@ struct Inner {
     reserve: Reserve,
     pools: Pools,
     watcher: RwLock<Option<Watcher>>,
+    follower: RwLock<Option<Arc<dyn Follower>>>,
     /// The newest record appended.
     appended: AtomicU64,
     /// The newest record known to be durable, and with it all before.
@@ -190,6 +193,8 @@ struct Inner {
     frontier: AtomicU64,
     /// Bytes handed to the committer and not yet written.
     unwritten: AtomicUsize,
+    /// Bytes the store may take; 0 for no limit.
+    limit: AtomicU64,
     /// Files were made, renamed or removed since the directory was last made durable.
     directory_changed: AtomicBool,
     /// The last segment that the checkpoint covers.
@@ -219,6 +224,7 @@ impl Log {
         let (state, mut opened) = recover::recover(&*disk, key)?;
         let sequence = state.writer.sequence;
         let frontier = u64::from(state.writer.next_segment) << 32;
+        let limit = AtomicU64::new(settings.limit_bytes);
         let inner = Arc::new(Inner {
             disk,
             key: key.clone(),
@@ -236,10 +242,12 @@ impl Log {
             reserve: Reserve::default(),
             pools: Pools::new(),
             watcher: RwLock::new(None),
+            follower: RwLock::new(None),
             appended: AtomicU64::new(sequence),
             durable: AtomicU64::new(sequence),
             frontier: AtomicU64::new(frontier),
             unwritten: AtomicUsize::new(0),
+            limit,
             directory_changed: AtomicBool::new(false),
             checkpointed: AtomicU32::new(state.checkpointed),
             checkpointing: Mutex::new(()),
@@ -356,7 +364,7 @@ impl Engine for Log {
         StoreUsage {
             live_bytes: w.live_bytes(),
             held_bytes: w.held,
-            limit_bytes: self.inner.settings.limit_bytes,
+            limit_bytes: self.inner.limit.load(Relaxed),
             segments: w.segments.len() as u64,
             put_bytes: self.inner.put_bytes.load(Relaxed),
             written_bytes: self.inner.written_bytes.load(Relaxed),

@@ -56,13 +56,27 @@ pub enum Op {
     Verify = 0x51,
     /// Compacts the store.
     Compact = 0x52,
+    /// How the node stands in its group.
+    GroupStatus = 0x60,
+    /// Makes a ticket by which one node may join.
+    GroupInvite = 0x61,
+    /// Joins the group of a ticket.
+    GroupJoin = 0x62,
+    /// Leaves the group.
+    GroupLeave = 0x63,
+    /// Changes how much disk is given.
+    GroupGive = 0x64,
+    /// Answered once everything put before lies safely with others.
+    GroupSafe = 0x65,
+    /// Counts a node of the group as lost for good.
+    GroupLost = 0x66,
 }
 
 impl Op {
     /// The bit that makes an operation's number a reply's.
     pub const REPLY: u8 = 0x80;
 
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 33] = [
         Self::Hello,
         Self::Ping,
         Self::Goodbye,
@@ -89,6 +103,13 @@ impl Op {
         Self::NodeStatus,
         Self::Verify,
         Self::Compact,
+        Self::GroupStatus,
+        Self::GroupInvite,
+        Self::GroupJoin,
+        Self::GroupLeave,
+        Self::GroupGive,
+        Self::GroupSafe,
+        Self::GroupLost,
     ];
 
     /// The operation a number (without the reply bit) stands for.
@@ -137,6 +158,10 @@ impl Op {
                 | Self::NodeStatus
                 | Self::Verify
                 | Self::Compact
+                | Self::GroupStatus
+                | Self::GroupGive
+                | Self::GroupSafe
+                | Self::GroupLost
         )
     }
 }

@@ -10,6 +10,7 @@ pub mod letter;
 pub mod link;
 pub mod member;
 pub mod shard;
+pub mod ticket;
 
 /// An Ed25519 signature, not yet checked.
 pub type SignatureBytes = [u8; 64];

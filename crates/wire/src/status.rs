@@ -87,6 +87,10 @@ statuses! {
     NoHello = 27, "the connection must begin with a hello";
     /// It failed for a reason without a number of its own.
     Failed = 28, "it failed";
+    /// The node has no identity, so it can be in no group.
+    NoGroup = 29, "this node is in no group: `okapi init` makes it ready for one";
+    /// The ticket opens no group, or not any more.
+    BadTicket = 30, "the ticket opens nothing; ask for a new one, made by `okapi invite`";
 }
 
 impl Status {

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod faults;
+mod group;
 mod map;
 mod pipeline;
 mod records;

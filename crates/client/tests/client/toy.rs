@@ -1,6 +1,6 @@
 //! A node in miniature: maps in memory behind the real protocol.
 
-use okapi_base::{BlockSize, Durability, Generation, Index};
+use okapi_base::{BlockSize, Durability, Generation, GroupId, Index, MemberId, NodeId};
 use okapi_client::{ConnectError, Dial, Token};
 use okapi_grid::{Answered, Backend, Control, Fetched, Inbox, Outbox, Reply, Stored, answer, ask};
 use okapi_link::{Interest, Link, UnixLink, memory};
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) token: Option<Token>,
     /// The next ask is answered with a goodbye.
     pub(crate) goodbye: Option<String>,
+    /// What was ordered about the group.
+    pub(crate) orders: Vec<String>,
 }
 
 struct ToyGrid {
@@ -353,6 +355,19 @@ impl Visitor {
             Op::NodeStatus => say(reply, &NodeStatus { facts: vec![("toy".into(), "yes".into())] }),
             Op::Verify => say(reply, &VerifyReport { blocks: 3, ..VerifyReport::default() }),
             Op::Compact => say(reply, &CompactReport { segments: 4, ..CompactReport::default() }),
+            Op::GroupStatus => {
+                let ids = (GroupId([1; 32]), NodeId([2; 32]), MemberId([3; 32]));
+                let GroupStatusAsk { newest } = hear(ask)?;
+                say(reply, &GroupStatus { number: newest.into(), ..GroupStatus::alone(ids.0, ids.1, ids.2) });
+            }
+            Op::GroupInvite => {
+                let GroupInvite { lifetime } = hear(ask)?;
+                say(reply, &Invited { ticket: "okapi-1".into(), expires: lifetime.into() });
+            }
+            Op::GroupJoin => world.orders.push(format!("join {}", hear::<GroupJoin>(ask)?.ticket)),
+            Op::GroupLeave => world.orders.push(format!("leave {}", hear::<GroupLeave>(ask)?.now)),
+            Op::GroupGive => world.orders.push(format!("give {}", hear::<GroupGive>(ask)?.bytes)),
+            Op::GroupSafe => world.orders.push("safe".to_owned()),
             Op::GridList => {
                 let grids = world.grids.iter().map(|(name, grid)| grid.info(name, 0)).collect();
                 say(reply, &GridList { grids });

@@ -108,6 +108,15 @@ pub enum StartError {
     #[cfg(feature = "wan")]
     #[error("this node cannot be reached through NAT: {0}; leave it out of the settings to go on")]
     Wan(String),
+    /// The relay cannot be one.
+    #[cfg(feature = "wan")]
+    #[error("`{relay}` is no relay: {why}; write https://host")]
+    Relay {
+        /// What is in the settings.
+        relay: String,
+        /// Why not.
+        why: String,
+    },
     /// The operating system refused threads, or what they wait with.
     #[error("the threads of the links cannot be started: {0}")]
     Threads(std::io::Error),

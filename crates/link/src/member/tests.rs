@@ -16,6 +16,8 @@ mod raw;
 mod relay;
 mod standing;
 mod twins;
+#[cfg(feature = "wan")]
+mod wan;
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,13 +27,19 @@ pub(super) struct Recorder {
     events: Mutex<VecDeque<Event>>,
     came: Condvar,
     standings: Mutex<HashMap<NodeId, Standing>>,
+    /// What nodes become once it was asked what they are.
+    soon: Mutex<HashMap<NodeId, Standing>>,
     /// What nodes are that are not named.
     others: Standing,
 }
 
 impl Host for Recorder {
     fn standing(&self, node: &NodeId) -> Standing {
-        self.standings.lock().get(node).copied().unwrap_or(self.others)
+        let now = self.standings.lock().get(node).copied().unwrap_or(self.others);
+        if let Some(soon) = self.soon.lock().remove(node) {
+            self.set(*node, soon);
+        }
+        now
     }
 
     fn happened(&self, event: Event) {
@@ -58,7 +66,8 @@ impl Recorder {
 
 impl Recorder {
     pub(super) fn new(others: Standing) -> Self {
-        Self { events: Mutex::default(), came: Condvar::new(), standings: Mutex::default(), others }
+        let (standings, soon) = (Mutex::default(), Mutex::default());
+        Self { events: Mutex::default(), came: Condvar::new(), standings, soon, others }
     }
 
     pub(super) fn set(&self, node: NodeId, standing: Standing) {

@@ -68,23 +68,34 @@ impl Visitor {
             Op::Follow => self.follow(ask, body),
             // A node follows nobody by itself.
             Op::Mark => Err(Status::Unsupported.into()),
-            Op::NodeStatus => {
+            Op::NodeStatus | Op::Verify | Op::Compact => {
                 self.owner()?;
                 empty(ask)?;
-                write(body, &NodeStatus { facts: self.host.status() });
-                done
+                self.of_node(op, ask, body)
             }
-            Op::Verify => {
+            Op::GroupStatus
+            | Op::GroupInvite
+            | Op::GroupJoin
+            | Op::GroupLeave
+            | Op::GroupLost
+            | Op::GroupGive
+            | Op::GroupSafe => {
                 self.owner()?;
-                empty(ask)?;
-                Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.verify())))?)
-            }
-            Op::Compact => {
-                self.owner()?;
-                empty(ask)?;
-                Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.compact()?)))?)
+                Ok(self.group(op, ask)?)
             }
             Op::Hello | Op::Get | Op::Put | Op::List | Op::Runs => unreachable!("answered elsewhere"),
+        }
+    }
+
+    /// What only the owner asks, of the node itself.
+    fn of_node(&mut self, op: Op, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
+        match op {
+            Op::NodeStatus => {
+                write(body, &NodeStatus { facts: self.host.status() });
+                Ok(Control::Done(Status::Ok))
+            }
+            Op::Verify => Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.verify())))?),
+            _ => Ok(self.later(&ask.header, true, |host| Ok(bytes(&host.compact()?)))?),
         }
     }
 
@@ -270,12 +281,12 @@ impl Visitor {
     }
 }
 
-fn read<M: Message>(ask: &Frame<'_>) -> Result<M, Refusal> {
+pub(super) fn read<M: Message>(ask: &Frame<'_>) -> Result<M, Refusal> {
     Ok(M::parse(ask.descriptors)?)
 }
 
 /// Makes sure that an ask without a body has none.
-fn empty(ask: &Frame<'_>) -> Result<(), Refusal> {
+pub(super) fn empty(ask: &Frame<'_>) -> Result<(), Refusal> {
     if ask.descriptors.is_empty() {
         Ok(())
     } else {
@@ -287,7 +298,7 @@ fn write(body: &mut Vec<u8>, message: &impl Message) {
     message.encode(&mut BodyWriter::new(body));
 }
 
-fn bytes(message: &impl Message) -> Vec<u8> {
+pub(super) fn bytes(message: &impl Message) -> Vec<u8> {
     let mut body = Vec::new();
     write(&mut body, message);
     body

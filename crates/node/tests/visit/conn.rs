@@ -172,7 +172,11 @@ impl Conn {
     }
 
     pub fn hello(&mut self, token: Token) -> Got {
-        self.ask(Op::Hello, 0, &Hello { oldest: 1, newest: 1, limits: Limits::default(), token })
+        self.hello_with(Limits::default(), token)
+    }
+
+    pub fn hello_with(&mut self, limits: Limits, token: Token) -> Got {
+        self.ask(Op::Hello, 0, &Hello { oldest: 1, newest: 1, limits, token })
     }
 
     pub fn next(&mut self) -> u32 {

@@ -10,6 +10,7 @@ use okapi_node::{Host, HostSettings};
 use okapi_wire::flags::{RECORD, RELAXED};
 use okapi_wire::message::*;
 use okapi_wire::{Frame, Hello, Limits, Listed, Message, Op, PutAsk, PutKind, Run, Status, Token};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -374,6 +375,34 @@ fn a_ring_that_overflows_while_a_follower_is_slow_loses_nothing() {
     }
     pair.compare();
     assert!(pair.copy.sweeps > 1, "it had to begin again");
+}
+
+#[test]
+fn what_is_deleted_while_its_range_is_sent_does_not_stay_at_the_follower() {
+    let toy = Toy::default();
+    let mut pair = Pair::new(&toy, 5, 1000);
+    pair.source.write_record(pair.grid, "a", &[7; 3 * BLOCK], BLOCK);
+    pair.follow();
+    pair.compare();
+    // One ask at a time, so that the deletion can come between a range's blocks and its mark.
+    pair.follower = Conn::new(&pair.host, Kind::Memory, Peer::Same);
+    pair.follower.hello_with(Limits { frames_in_flight: 1, ..Limits::default() }, Token::NONE);
+    let handle = pair.follower.open("a");
+    let request = pair.follower.next();
+    let (epoch, sequence) = pair.copy.position;
+    ask::message(&mut pair.follower.out, Op::Follow, request, handle, &Follow { epoch, sequence });
+    let gate = Arc::new(Mutex::new(()));
+    toy.0.lock().gate = Some(Arc::clone(&gate));
+    let closed = gate.lock();
+    assert_eq!(pair.source.remove(pair.grid, "a", None).status, Status::Ok);
+    let puts = pair.copy.puts;
+    while pair.copy.puts == puts {
+        pair.drive(1);
+        std::thread::yield_now();
+    }
+    drop(closed);
+    pair.compare();
+    assert!(pair.copy.blocks.is_empty());
 }
 
 #[test]

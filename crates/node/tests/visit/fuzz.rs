@@ -49,7 +49,7 @@ fn random_asks_never_panic_and_never_answer_long() {
                 }
             }
             // Every operation but goodbye; get, put and lists have descriptors, and are asked without any here.
-            let code = dice.roll(0x60) as u8;
+            let code = dice.roll(0x70) as u8;
             if code == Op::Goodbye as u8 {
                 continue;
             }

@@ -17,7 +17,7 @@ fn create(conn: &mut Conn, name: &str, durability: Durability, public: bool, eng
 fn nothing_is_answered_before_a_hello() {
     let host = host(&Toy::default());
     let mut conn = Conn::new(&host, Kind::Memory, Peer::Same);
-    for op in [Op::Ping, Op::GridList, Op::NodeStatus, Op::Verify, Op::Sync, Op::Follow, Op::Map] {
+    for op in [Op::Ping, Op::GridList, Op::NodeStatus, Op::Verify, Op::Sync, Op::Follow, Op::Map, Op::GroupSafe] {
         assert_eq!(conn.bare(op, 1).status, Status::NoHello, "{op:?}");
     }
     assert_eq!(conn.get(1, 0).0, Status::NoHello);

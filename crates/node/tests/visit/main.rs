@@ -8,5 +8,6 @@ mod dice;
 mod follow;
 mod fuzz;
 mod grids;
+mod group;
 mod records;
 mod toy;

@@ -33,6 +33,8 @@ pub struct State {
     pub corrupted: BTreeSet<(GridId, Index)>,
     dropped: BTreeSet<GridId>,
     pub watcher: Option<Watcher>,
+    /// Deletions of blocks, not of names, wait until they get this lock.
+    pub gate: Option<Arc<Mutex<()>>>,
 }
 
 /// The engine.
@@ -219,6 +221,11 @@ impl Blocks for ToyGrid {
     }
 
     fn put(&self, index: Index, change: &Change<'_>) -> Result<Placed, WriteError> {
+        let gate = self.toy.0.lock().gate.clone();
+        let passed = gate
+            .as_ref()
+            .filter(|_| self.id.0 >> 31 == 0 && matches!(change.edit, Edit::Whole { bytes: [], .. }))
+            .map(|gate| gate.lock());
         let mut state = self.toy.0.lock();
         let old = state.blocks.get(&(self.id, index)).cloned();
         let (found, mut bytes) = old.clone().unwrap_or_default();
@@ -256,6 +263,7 @@ impl Blocks for ToyGrid {
             state.apply(Write::Put(self.id, index, generation, bytes));
             generation
         };
+        drop(passed);
         let ticket = Ticket(state.writes.len() as u64);
         if self.shape.durability != Durability::Always {
             return Ok(Placed { generation, length, ticket: Ticket::NOW });

@@ -1,5 +1,6 @@
 //! `okapi key`: a member's key, keys from elsewhere, and files sealed to them.
 
+pub(super) mod keeping;
 mod member;
 mod ring;
 mod rsa;
@@ -71,14 +72,14 @@ impl Args {
 
 /// Which file holds the member key.
 #[derive(Debug, Clone, Default, clap::Args)]
-struct Home {
+pub(super) struct Home {
     /// The file of the member key [default: member.key in the data directory]
     #[arg(long, value_name = "FILE", env = "OKAPI_MEMBER_KEY")]
     file: Option<PathBuf>,
 }
 
 impl Home {
-    fn path(&self, session: &Session) -> Result<PathBuf, Failure> {
+    pub(super) fn path(&self, session: &Session) -> Result<PathBuf, Failure> {
         match &self.file {
             Some(file) => Ok(file.clone()),
             None => Ok(Effective::for_clients(&session.global)?.data.join("member.key")),
@@ -86,7 +87,7 @@ impl Home {
     }
 
     /// The place of a file that is to be made, in its directory if that can be made too.
-    fn place(&self, session: &Session) -> Result<PathBuf, Failure> {
+    pub(super) fn place(&self, session: &Session) -> Result<PathBuf, Failure> {
         let path = self.path(session)?;
         if path.symlink_metadata().is_ok() {
             // Before anybody types a passphrase for nothing.
@@ -98,7 +99,7 @@ impl Home {
         Ok(path)
     }
 
-    fn key(&self, session: &Session) -> Result<MemberKey, Failure> {
+    pub(super) fn key(&self, session: &Session) -> Result<MemberKey, Failure> {
         Ok(MemberKey::load(&self.path(session)?)?)
     }
 }

@@ -1,5 +1,7 @@
 //! `okapi put`: stores a file, a pipe or a text, as a record or in blocks.
 
+mod safe;
+
 use crate::command::NAMING;
 use crate::failure::Failure;
 use crate::place::Thing;
@@ -30,6 +32,7 @@ Examples:
   tar c ~/photos | okapi put photos.tar -     from a pipe
   okapi put --index 5 --text hello            five bytes in block 5
   okapi put --index 0.. disk.img              a file over blocks 0, 1, 2 ...
+  okapi put --safe will.pdf                   done once the others have their parts
   okapi put notes.txt --at 10 --text HELLO    change five bytes in the middle
 
 {NAMING}"))]
@@ -57,6 +60,13 @@ pub(crate) struct Args {
     /// Only if the record or block is at this generation (`okapi stat` shows it); 0: only if there is none
     #[arg(long, value_name = "GENERATION", conflicts_with = "at")]
     if_generation: Option<u64>,
+
+    /// Wait until it lies safely with enough other members of the group
+    ///
+    /// Without it the data is as safe as the grid's durability promises, on this machine, and goes to the others
+    /// afterwards. Ctrl-C ends the waiting, not that.
+    #[arg(long)]
+    safe: bool,
 
     /// The record's media type, as in image/jpeg
     #[arg(long = "type", value_name = "MEDIA", default_value = "", hide_default_value = true)]
@@ -92,12 +102,20 @@ impl Args {
 
     pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
         let (source, thing) = self.resolve()?;
+        if self.safe {
+            safe::check(&session.client()?)?;
+        }
+        self.store(session, &source, thing)?;
+        if self.safe { safe::wait(session) } else { Ok(()) }
+    }
+
+    fn store(&self, session: &mut Session, source: &Source, thing: Thing) -> Result<(), Failure> {
         if let Some(at) = self.at {
-            return write_at(session, &thing, at.0, &source, None);
+            return write_at(session, &thing, at.0, source, None);
         }
         let expect = self.if_generation.map(Generation);
         // The source first: a file that is not there should not cost a connection.
-        let (from, length) = source.open().map_err(|failure| pipe_hint(failure, &source))?;
+        let (from, length) = source.open().map_err(|failure| pipe_hint(failure, source))?;
         let grid = session.grid()?;
         match thing {
             Thing::Record(name) => {
@@ -108,11 +126,9 @@ impl Args {
                 drop(progress);
                 report_record(session, &info, started.elapsed())
             }
-            Thing::Blocks(indexes) if indexes.is_one() => {
-                put_block(session, &grid, indexes.from, from, &source, expect)
-            }
+            Thing::Blocks(indexes) if indexes.is_one() => put_block(session, &grid, indexes.from, from, source, expect),
             Thing::Blocks(_) if expect.is_some() => Err(Failure::usage("--if-generation is for a record or one block")),
-            Thing::Blocks(indexes) => put_blocks(session, &grid, indexes, from, &source, length),
+            Thing::Blocks(indexes) => put_blocks(session, &grid, indexes, from, source, length),
         }
     }
 }

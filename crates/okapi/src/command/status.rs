@@ -1,29 +1,53 @@
 //! `okapi status` and `okapi ping`: is the node there, and how is it?
 
+mod sheet;
+
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::size::{Size, lasted};
+use crate::standing;
 use crate::view::{Tone, hex, shown};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Tell what the node is and does
+/// Tell how the node and its data are
+///
+/// In a group: the two halves of the disk it gives and what is in them, how much of your data lies safely with the
+/// others and for how long, what is only here yet, what is at risk and which records that is, repair and restore, and
+/// the links. Without one, or with -v: what the node and its stores are and hold.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Days of safety are the expected days until a segment is lost if it is always
+mended to the state in which it is now: the worst segment and the middle one are
+told. Segments at risk are those that the next losses could take.")]
 pub(crate) struct Args {}
 
 impl Args {
     pub(crate) fn run(self, session: &mut Session) -> Result<(), Failure> {
         let client = session.client()?;
         let status = client.status()?;
+        let group = standing::of(&client)?;
         let welcome = client.welcome();
         let address = client.address().to_owned();
         let view = &mut session.view;
         if view.json {
             let facts: serde_json::Map<String, Value> =
                 status.facts.into_iter().map(|(name, value)| (name, json!(value))).collect();
-            return view.json(
-                &json!({"node": hex(&welcome.node), "address": address, "owner": welcome.owner, "facts": facts}),
-            );
+            return view.json(&json!({
+                "node": hex(&welcome.node),
+                "address": address,
+                "owner": welcome.owner,
+                "facts": facts,
+                "group": group.as_ref().map(standing::json),
+            }));
+        }
+        let all = session.global.verbose > 0;
+        if let Some(group) = &group {
+            sheet::lines(view, group, all).iter().try_for_each(|line| view.line(line))?;
+            if !all {
+                return Ok(());
+            }
+            view.line("")?;
         }
         let mut facts = vec![
             ("node".to_owned(), view.paint(Tone::Strong, hex(&welcome.node))),

@@ -4,12 +4,16 @@ use crate::failure::Failure;
 use crate::session::Session;
 use crate::settings::{Effective, NodeArgs, Origin};
 use crate::size::counted;
-use crate::view::{Tone, hex};
+use crate::standing;
+use crate::view::{Tone, hex, shown};
 use clap::ArgMatches;
-use okapi_node::{EngineKind, HostSettings, LockError, Node, NodeSettings, StartError};
+use okapi_client::group::{GroupStatus, MemberPresence};
+use okapi_node::{EngineKind, GroupSettings, HostSettings, LockError, Node, NodeSettings, StartError};
+use okapi_seal::RecipientKey;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::ops::ControlFlow;
 
 /// Run a node on this machine
 ///
@@ -42,13 +46,61 @@ pub(crate) struct Config {
 impl Args {
     pub(crate) fn run(self, session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
         let settings = Effective::load(&session.global, matches)?;
+        let mut running = Running::start(&settings)?;
+        tell(session, &settings, &running.node)?;
+        running.wait();
+        running.stop(session)
+    }
+}
+
+/// A node in this process, and the signals that end it.
+pub(crate) struct Running {
+    pub(crate) node: Node,
+    signals: Signals,
+}
+
+impl Running {
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not start.
+    pub(crate) fn start(settings: &Effective) -> Result<Self, Failure> {
         // Before anything else, so that no signal is lost while the stores open.
-        let mut signals =
-            Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))?;
+        let signals = watched()?;
         allow_many_files();
-        let node = Node::start(node_settings(&settings)?).map_err(|error| start_failure(&error))?;
-        tell(session, &settings, &node)?;
-        signals.forever().next();
+        let node = Node::start(node_settings(settings)?).map_err(|error| start_failure(&error))?;
+        Ok(Self { node, signals })
+    }
+
+    /// Gets the node's data back and starts it. `look` is shown how far that is, and whether it was told to end.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not start, or `look` breaks.
+    pub(crate) fn restore(
+        settings: &Effective,
+        key: RecipientKey,
+        look: &mut dyn FnMut(&GroupStatus, bool) -> ControlFlow<()>,
+    ) -> Result<Self, Failure> {
+        let mut signals = watched()?;
+        allow_many_files();
+        let node = Node::restore(node_settings(settings)?, key, &mut |status| {
+            let told_to_end = signals.pending().next().is_some();
+            look(status, told_to_end)
+        });
+        Ok(Self { node: node.map_err(|error| start_failure(&error))?, signals })
+    }
+
+    /// Waits until it is told to end.
+    pub(crate) fn wait(&mut self) {
+        self.signals.forever().next();
+    }
+
+    /// Ends it in good order.
+    ///
+    /// # Errors
+    /// [`Failure`] if that cannot be done.
+    pub(crate) fn stop(self, session: &Session) -> Result<(), Failure> {
+        let Self { node, mut signals } = self;
         session.view.aside("stopping; Ctrl-C again to end at once");
         std::thread::spawn(move || {
             if signals.forever().next().is_some() {
@@ -57,6 +109,10 @@ impl Args {
         });
         node.stop().map_err(|error| Failure::new(error.to_string()))
     }
+}
+
+fn watched() -> Result<Signals, Failure> {
+    Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure::io("cannot watch for signals", &error))
 }
 
 /// Lets this process have as many open files as it may: a connection is one, and so is each shared segment of memory.
@@ -81,7 +137,15 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         ..HostSettings::new(data)
     };
     let bytes = |size: crate::size::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let group = GroupSettings {
+        listen: node.member_listen.clone(),
+        upload_rate: node.upload_rate.0,
+        download_rate: node.download_rate.0,
+        local_network: node.local_network,
+        pause_on_battery: node.pause_on_battery,
+    };
     Ok(NodeSettings {
+        group,
         socket: Some(settings.socket()?),
         socket_mode: node.socket_mode.0,
         tcp: node.tcp.clone(),
@@ -109,13 +173,19 @@ pub(crate) fn start_failure(error: &StartError) -> Failure {
 }
 
 /// Says how the node is reached: the first line is there once it can be.
-fn tell(session: &mut Session, settings: &Effective, node: &Node) -> Result<(), Failure> {
+pub(crate) fn tell(session: &mut Session, settings: &Effective, node: &Node) -> Result<(), Failure> {
     let (data, opened) = (settings.data.display().to_string(), node.opened());
+    let group = node.group_status();
     let targets: Vec<String> = node.targets().iter().map(ToString::to_string).collect();
     let view = &mut session.view;
     if view.json {
-        let json = json!({"up": targets, "data": data, "node": hex(&opened.node), "pid": std::process::id()});
-        view.json(&json)?;
+        view.json(&json!({
+            "up": targets,
+            "data": data,
+            "node": hex(&opened.node),
+            "pid": std::process::id(),
+            "group": group.as_ref().map(standing::json),
+        }))?;
         return view.flush();
     }
     let by_default = settings
@@ -138,9 +208,25 @@ fn tell(session: &mut Session, settings: &Effective, node: &Node) -> Result<(), 
         let left = counted(opened.recovered, "block");
         lines.push(format!("  {}  {left} of records that were never finished were removed", faint("recovered  ")));
     }
+    if let Some(group) = &group {
+        for (label, text) in group_lines(group) {
+            lines.push(format!("  {}  {text}", faint(label)));
+        }
+    }
     lines.push(format!("  {}  {next}", faint("try next   ")));
     lines.iter().try_for_each(|line| view.line(line))?;
     view.flush()
+}
+
+/// Who the node is in its group, and where the others reach it.
+fn group_lines(group: &GroupStatus) -> Vec<(&'static str, String)> {
+    let name = standing::title(&group.name, &group.node.0);
+    let mut lines = vec![("it is      ", format!("{name}, {}", standing::state(group)))];
+    lines.extend((!group.note.is_empty()).then(|| ("           ", shown(&group.note))));
+    let own = group.members.iter().find(|member| member.presence == MemberPresence::This);
+    let link = own.map(|own| shown(&own.link)).filter(|link| !link.is_empty());
+    lines.extend(link.map(|link| ("for members", link)));
+    lines
 }
 
 impl Config {
@@ -174,5 +260,18 @@ impl Config {
         view.facts(&facts)?;
         let there = if settings.file_found { "" } else { " (not there)" };
         view.line(format_args!("\n{} {file}{there}", view.paint(Tone::Faint, "file:")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standing::pretend;
+
+    #[test]
+    fn who_the_node_is_in_its_group_is_told() {
+        let lines = |status: &GroupStatus| group_lines(status).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        assert_eq!(lines(&pretend::alone()), ["attic, alone: nobody else is in its group", "10.0.0.1:7072"]);
+        assert!(lines(&pretend::halted())[1].starts_with("another node runs with this identity"));
     }
 }

@@ -113,6 +113,12 @@ impl Ended {
         String::from_utf8(self.out).unwrap()
     }
 
+    /// What it printed, though its log said something too.
+    pub(crate) fn ok_out(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.err);
+        String::from_utf8(self.out).unwrap()
+    }
+
     /// It failed like this, and printed nothing else.
     pub(crate) fn failed(&self, code: i32, err: &str) {
         assert_eq!((self.code, self.err.as_str()), (code, err), "{self:?}");

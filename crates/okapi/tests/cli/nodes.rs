@@ -82,7 +82,8 @@ fn settings_come_in_layers() {
     assert_eq!(setting("memory-max"), (json!("2G"), json!("file")));
     assert_eq!(setting("engine"), (json!("log"), json!("default")));
     assert_eq!(setting("data").1, json!("environment: OKAPI_DATA"));
-    assert!(house.ok("config").contains("memory-max       2G"));
+    let shown = house.ok("config");
+    assert!(shown.lines().any(|line| line.split_whitespace().take(2).eq(["memory-max", "2G"])), "{shown}");
     let bad = house.file("bad.toml", "intervall = '1s'\n");
     house
         .run(&format!("up --config {bad}"))

@@ -61,7 +61,7 @@ fn completions_and_manual_pages_come_from_the_list() {
         }
     }
     assert!(house.ok("man").starts_with(".ie"), "{}", house.ok("man"));
-    assert_eq!(house.ok("man pages"), "36 pages in pages\n");
+    assert_eq!(house.ok("man pages"), "46 pages in pages\n");
     let page = std::fs::read_to_string(house.path("pages/okapi-grid-create.1")).unwrap();
     assert!(page.contains("block\\-size"), "{page}");
     assert_eq!(house.ok("version"), concat!("okapi ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -113,7 +113,7 @@ fn wrong_input_is_named() {
         ("cp tcp://h:1//x y", 2, "names a node and no grid; write NODE//GRID:NAME"),
         ("replicate main :", 2, "is not a grid's name"),
         ("fsck --node tcp://127.0.0.1:1", 4, "nobody answers there"),
-        ("up --interval soon", 2, "is not a time; write 250ms, 5s, 2m or 1h"),
+        ("up --interval soon", 2, "is not a time; write 250ms, 5s, 2m, 1h or 1d"),
         ("up --memory-max lots", 2, "is not a size; write 512, 64K, 10M, 1.5G or 2T"),
         ("gte", 2, "unrecognized subcommand"),
         (&rename, 1, "the name is empty, too long or has characters that names may not have"),

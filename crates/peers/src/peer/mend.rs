@@ -61,6 +61,10 @@ pub(crate) struct Mends {
 }
 
 impl Mends {
+    pub(crate) fn under_way(&self) -> usize {
+        self.active.len()
+    }
+
     pub(crate) fn wake_at(&self) -> Option<Moment> {
         let asking = |mend: &Mend| match &mend.stage {
             Stage::Placing(Some(ask)) => Some(ask.next),

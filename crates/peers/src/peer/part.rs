@@ -84,9 +84,19 @@ impl Peer {
     /// Parts once nothing of others is here.
     pub(super) fn part_if_drained(&mut self) {
         let held = self.theirs.shards.keys().chain(self.theirs.dropping.keys()).any(|shard| shard.owner != self.node);
-        if self.part != Part::Draining || held {
-            return;
+        if self.part == Part::Draining && !held {
+            self.say_parted();
         }
+    }
+
+    /// Parts with what is held for others still here.
+    pub(super) fn leave_now(&mut self) {
+        if self.part != Part::Parted {
+            self.say_parted();
+        }
+    }
+
+    fn say_parted(&mut self) {
         let Some(last) = self.members.get(self.node) else { return };
         let honoured = self.members.next_serial(self.node).max(self.last_serial + 1);
         let record = members::part(&self.identity.signing, last, honoured, self.stamp());

@@ -32,6 +32,8 @@ pub(crate) struct Pulse {
     out: Option<(u64, Moment)>,
     /// When the last ping was sent that it answered: up to then it hears this node, too.
     pub(crate) hears: Moment,
+    /// The driver has said that it cannot be reached; it was not heard since.
+    unreached: bool,
     /// How often in a row the two sides' books differed.
     pub(crate) differs: u32,
 }
@@ -76,6 +78,7 @@ impl Peer {
                 next_ping: now,
                 out: None,
                 hears: Moment::default(),
+                unreached: false,
                 differs: 0,
             });
         }
@@ -155,6 +158,7 @@ impl Peer {
         let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
         let was = pulse.contact;
         pulse.heard = now;
+        pulse.unreached = false;
         pulse.contact = Contact::Here;
         self.remember_contact(node);
         if was != Contact::Here {
@@ -220,12 +224,41 @@ impl Peer {
         };
         let gone: Vec<NodeId> =
             nodes.iter().filter(|(node, pulse)| is_over(**node, pulse)).map(|(node, _)| *node).collect();
-        for node in gone {
-            self.pulses.nodes.get_mut(&node).expect("it was just seen").contact = Contact::Gone;
-            self.mine.dirty_for(node);
-            self.mend_gone(node);
-            self.tell_user(Event::Missing { node });
+        gone.into_iter().for_each(|node| self.count_as_gone(node));
+    }
+
+    /// A node that is not here counts as lost until it is heard.
+    pub(super) fn count_as_gone(&mut self, node: NodeId) {
+        let kept_own = self.keeps_own_shard();
+        let Some(pulse) = self.pulses.nodes.get_mut(&node).filter(|pulse| pulse.contact != Contact::Gone) else {
+            return;
+        };
+        let was = core::mem::replace(&mut pulse.contact, Contact::Gone);
+        if was == Contact::Here {
+            self.went_away(node);
         }
+        self.mine.dirty_for(node);
+        if !kept_own && self.keeps_own_shard() {
+            // There is a place now for what lay with others who are gone, and had none.
+            self.mine.all_dirty();
+        }
+        self.mend_gone(node);
+        self.tell_user(Event::Missing { node });
+    }
+
+    /// The driver cannot reach a node: it is away, though its pings were not due yet.
+    pub(super) fn unreached(&mut self, node: NodeId) {
+        let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
+        pulse.unreached = true;
+        if pulse.contact == Contact::Here {
+            pulse.contact = Contact::Away;
+            self.went_away(node);
+        }
+    }
+
+    /// Whether the driver has tried to reach a node, and could not.
+    pub(super) fn is_unreached(&self, node: NodeId) -> bool {
+        self.pulses.nodes.get(&node).is_some_and(|pulse| pulse.unreached)
     }
 
     /// Whether a node has answered a ping that was sent at `since` or later: what else it does not answer it does not

@@ -79,6 +79,17 @@ impl Peer {
         }
     }
 
+    /// Whether something is still to come back.
+    pub(super) fn is_restoring(&self) -> bool {
+        match &self.restore {
+            Restore::No => false,
+            Restore::List { .. } | Restore::Deeds(..) => true,
+            Restore::Segments(_) => {
+                self.mine.segments.values().any(|segment| !segment.live && segment.release.is_none())
+            }
+        }
+    }
+
     /// Whether this node may sign deeds: not before it knows those it signed before.
     pub(super) fn may_place(&self) -> bool {
         matches!(self.restore, Restore::No | Restore::Segments(_))
@@ -144,8 +155,11 @@ impl Peer {
             Restore::Deeds(_, until) => {
                 let over = *until <= now;
                 self.ask_for_deeds();
+                let Restore::Deeds(found, _) = &self.restore else { return };
+                // Who cannot be reached cannot answer; whoever comes back later is still asked.
+                let awaited = found.asked.keys().any(|node| !self.is_unreached(*node));
                 let Restore::Deeds(found, _) = &mut self.restore else { return };
-                if over || found.asked.is_empty() {
+                if over || !awaited {
                     let found = core::mem::take(found);
                     self.restore = Restore::Segments(found);
                     self.adopt_found();

@@ -1,5 +1,6 @@
 //! What may be looked at from outside: for the user's status, and for the simulator's checkers.
 
+use super::part::Part;
 use super::{Contact, Peer, Refusals};
 use crate::books::{Books, Sums};
 use crate::history::Histories;
@@ -64,7 +65,73 @@ pub struct MemberView {
     pub sums: Sums,
 }
 
+/// Where a node is with its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It is in it.
+    Settled,
+    /// It asks to be let into one.
+    Joining,
+    /// It gets its own data back from it.
+    Restoring,
+    /// What it holds for others moves away.
+    Leaving,
+    /// It has left.
+    Parted,
+}
+
+/// How far a node is with getting its own segments back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestoreView {
+    /// Its segments, as far as the others have told.
+    pub segments: u64,
+    /// Those that are here.
+    pub live: u64,
+    /// Bytes of all.
+    pub bytes: u64,
+    /// Bytes of those that are here.
+    pub live_bytes: u64,
+    /// How many more members must be here before every segment can come back.
+    pub needed: u32,
+}
+
 impl Peer {
+    /// Where the node is with its group.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.part {
+            Part::Parted => Phase::Parted,
+            Part::Draining => Phase::Leaving,
+            Part::Staying if self.join_at().is_some() => Phase::Joining,
+            Part::Staying if self.is_restoring() => Phase::Restoring,
+            Part::Staying => Phase::Settled,
+        }
+    }
+
+    /// How far it is with getting its own segments back.
+    #[must_use]
+    pub fn restore_view(&self) -> RestoreView {
+        let mut view = RestoreView::default();
+        for segment in self.mine.segments.values().filter(|segment| segment.release.is_none()) {
+            view.segments += 1;
+            view.bytes += segment.bytes;
+            if segment.live {
+                view.live += 1;
+                view.live_bytes += segment.bytes;
+            } else if let Some(deed) = &segment.deed {
+                let here = deed.slots.iter().filter(|slot| slot.holder.is_some_and(|node| self.is_here(node))).count();
+                view.needed = view.needed.max(deed.shape.k().saturating_sub(here) as u32);
+            }
+        }
+        view
+    }
+
+    /// Segments of others whose missing shards it makes anew just now.
+    #[must_use]
+    pub fn mending(&self) -> usize {
+        self.mends.under_way()
+    }
+
     /// The node's name.
     #[must_use]
     pub const fn node(&self) -> NodeId {

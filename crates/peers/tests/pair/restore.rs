@@ -130,3 +130,21 @@ fn a_restore_goes_on_after_a_restart_at_any_step() {
         world.settle(5 * DAY);
     }
 }
+
+#[test]
+fn who_cannot_be_reached_is_not_waited_for_with_the_answers() {
+    let (mut world, content) = world();
+    world.burn(0);
+    // Of two of six any two do.
+    for at in 4..8 {
+        world.crash(at);
+    }
+    let via = world.nodes[1].id;
+    world.order(0, Order::Restore { via });
+    assert!(!world.run_until(MINUTE, |world| all_back(world, &content)), "four may still answer");
+    for at in 4..8 {
+        let node = world.nodes[at].id;
+        world.input(0, okapi_peers::Input::Unreached { node });
+    }
+    assert!(world.run_until(MINUTE, |world| all_back(world, &content)));
+}

@@ -277,3 +277,63 @@ fn each_member_is_in_the_ledger_of_the_others() {
         assert_eq!((view.sums.confirmed, view.account.proven > 0), (holds, holds > 0), "{view:?}");
     }
 }
+
+#[test]
+fn who_cannot_be_reached_is_away_at_once_and_waited_for_as_ever() {
+    let (mut world, name) = copies(6);
+    let before = holders(&world, name);
+    let node = world.nodes[before[0]].id;
+    world.crash(before[0]);
+    assert_eq!(world.peer(0).contact(node), Contact::Here);
+    world.input(0, Input::Unreached { node });
+    assert_eq!(world.peer(0).contact(node), Contact::Away);
+    // What is new goes to others at once.
+    let second = world.put(0, 5_000);
+    assert!(world.run_until(5 * MINUTE, |world| world.is_complete(0, second, Shape::OneOfThree)));
+    assert!(!holders(&world, second).contains(&before[0]));
+    let placed = placed_in(&mut world, DAY);
+    assert_eq!((placed, &holders(&world, name), missed(&world, 0).len()), (0, &before, 0));
+    world.open(before[0]);
+    assert!(world.run_until(HOUR, |world| world.peer(0).contact(node) == Contact::Here));
+}
+
+#[test]
+fn who_is_known_to_be_lost_is_not_waited_for_and_counts_again_once_heard() {
+    let (mut world, name) = copies(6);
+    let lost = holders(&world, name)[0];
+    let node = world.nodes[lost].id;
+    world.crash(lost);
+    world.run(HOUR);
+    assert!(holders(&world, name).contains(&lost));
+    world.order(0, okapi_peers::Order::Lost { node });
+    assert_eq!((world.peer(0).contact(node), missed(&world, 0)), (Contact::Gone, vec![lost]));
+    assert!(world.run_until(HOUR, |world| !holders(world, name).contains(&lost)));
+    world.order(0, okapi_peers::Order::Lost { node });
+    assert_eq!(missed(&world, 0), [lost], "told once");
+    world.open(lost);
+    assert!(world.run_until(HOUR, |world| world.peer(0).contact(node) == Contact::Here));
+    world.settle(DAY);
+}
+
+#[test]
+fn where_too_few_are_left_the_own_half_takes_what_the_first_to_go_had() {
+    let mut world = World::group(5);
+    let name = world.put(0, 10_000);
+    assert!(world.run_until(DAY, |world| world.is_complete(0, name, Shape::OneOfThree)));
+    world.settle(DAY);
+    let first = holders(&world, name)[0];
+    let second = (1..5).find(|at| !holders(&world, name).contains(at)).expect("three of four hold it");
+    for at in [first, second] {
+        world.crash(at);
+        let node = world.nodes[at].id;
+        world.input(0, Input::Unreached { node });
+    }
+    // When the first is given up there is nobody for what it had: the second is away.
+    for at in [first, second] {
+        let node = world.nodes[at].id;
+        world.order(0, okapi_peers::Order::Lost { node });
+        world.run(SECOND);
+    }
+    let is_mended = |world: &World| !holders(world, name).contains(&first) && holders(world, name).contains(&0);
+    assert!(world.run_until(MINUTE, is_mended), "{:?}", holders(&world, name));
+}

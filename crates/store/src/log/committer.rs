@@ -48,6 +48,8 @@ pub(super) struct Pipe {
     footers_unsynced: bool,
     /// They are to be.
     footers_wanted: bool,
+    /// Segments whose footers these are.
+    closed_unsynced: Vec<u32>,
     /// Files are being made durable just now.
     syncing: bool,
     pub(super) broken: Option<Broken>,
@@ -293,14 +295,14 @@ impl Inner {
     /// Makes durable what is written, if anyone waits for that; says whether anyone did.
     fn sync_step(&self) -> bool {
         let alone = self.committer.syncing.lock();
-        let written = {
+        let (written, closed) = {
             let mut pipe = self.pipe.lock();
             if pipe.broken.is_some() || !pipe.is_sync_due(self.durable.load(Relaxed)) {
                 return false;
             }
             pipe.syncing = true;
             (pipe.footers_unsynced, pipe.footers_wanted) = (false, false);
-            pipe.written
+            (pipe.written, std::mem::take(&mut pipe.closed_unsynced))
         };
         let done = self.sync();
         self.pipe.lock().syncing = false;
@@ -313,6 +315,8 @@ impl Inner {
                 self.progress.notify_all();
                 self.work.notify_one();
                 self.call_watcher();
+                drop(alone);
+                self.tell_closed(&closed);
             }
             Err((what, error)) => {
                 drop(alone);
@@ -358,6 +362,9 @@ impl Inner {
             is_room = self.unwritten.fetch_sub(chunk.length, Relaxed) - chunk.length <= UNWRITTEN_LOW;
         } else {
             pipe.footers_unsynced = true;
+            pipe.closed_unsynced.push(segment.label.number);
+            // Who keeps copies elsewhere can begin with them.
+            pipe.footers_wanted |= self.follower.read().is_some();
         }
         if unsynced > UNSYNCED_SEGMENTS_MAX {
             pipe.wanted = pipe.wanted.max(pipe.written);

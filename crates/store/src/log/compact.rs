@@ -37,6 +37,12 @@ const DELETIONS_PERCENT: u64 = 5;
 /// A segment filled by live records to more than this is not worth rewriting.
 const DENSE_PERCENT: u64 = 95;
 
+/// Short segments that may lie about: a log with a follower closes its segments before they are full, and those are
+/// made into longer ones once there are so many. The shortest first, so a record moves a few times only.
+const SHORT_MAX: usize = 32;
+/// A segment counts as short below this part of a full one.
+const SHORT_PART: u32 = 4;
+
 /// What a round of compaction is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goal {
@@ -78,6 +84,18 @@ impl Writer {
 
     pub(super) fn is_crowded(&self, segment_bytes: u32) -> bool {
         self.is_beyond(CROWDED_PERCENT, segment_bytes)
+    }
+
+    /// The shortest segments, if there are many short ones.
+    fn short_victims(&self, segment_bytes: u32) -> Vec<u32> {
+        let short = |state: &SegmentState| state.closed && !state.damaged && state.length < segment_bytes / SHORT_PART;
+        let short = self.segments.iter().filter(|(_, state)| short(state));
+        let mut short: Vec<(u32, u32)> = short.map(|(&number, state)| (state.length, number)).collect();
+        if short.len() < SHORT_MAX {
+            return Vec::new();
+        }
+        short.sort_unstable();
+        short.into_iter().take(ROUND).map(|(_, number)| number).collect()
     }
 
     /// The segments to compact next, sparsest first; none if the goal is reached.
@@ -131,10 +149,17 @@ impl Inner {
         self.compact_these(victims, &mut budget, in_haste)
     }
 
+    /// Makes the shortest segments into one, if there are many short ones.
+    pub(super) fn merge_short(&self) -> Result<Option<Compacted>, WriteError> {
+        let mut budget = self.compaction.lock();
+        let victims = self.writer.lock().short_victims(self.settings.segment_bytes);
+        self.compact_these(victims, &mut budget, false)
+    }
+
     /// Keeps those whose copies fit what the limit leaves; says whether a whole segment is gained by them.
     fn is_worth_while(&self, w: &Writer, victims: &mut Vec<u32>) -> bool {
         let segment_bytes = u64::from(self.settings.segment_bytes);
-        let left = match self.settings.limit_bytes {
+        let left = match self.limit.load(Relaxed) {
             0 => u64::MAX,
             limit => limit.saturating_sub(w.held),
         };
@@ -311,7 +336,7 @@ impl Inner {
         if grid.index.read().get(entry.index.get()) != location {
             return Ok(0);
         }
-        if is_forgettable(&w, entry, location.segment(), gone) {
+        if self.is_forgettable(&w, entry, location.segment(), gone) {
             self.place(&mut w, &grid, entry.index, Location::NONE);
             return Ok(0);
         }
@@ -325,7 +350,7 @@ impl Inner {
         if w.drops.get(&entry.grid) != Some(&(entry.generation, location)) {
             return Ok(0);
         }
-        if is_forgettable(&w, entry, location.segment(), gone) {
+        if self.is_forgettable(&w, entry, location.segment(), gone) {
             w.drops.remove(&entry.grid);
             w.count(location, false);
             return Ok(0);
@@ -338,9 +363,10 @@ impl Inner {
     }
 
     /// A checkpoint made before a segment was released still points into it, so until there is a newer one the note
-    /// must be kept.
+    /// must be kept; and as long as the segment could come back from elsewhere.
     fn move_release(&self, entry: &Entry, victim: u32) -> Result<u32, WriteError> {
-        if victim <= self.checkpointed.load(Acquire) {
+        let released = u32::try_from(entry.index.get()).expect("a note is of a segment");
+        if victim <= self.checkpointed.load(Acquire) && !self.lies_elsewhere(released) {
             return Ok(0);
         }
         let mut w = self.writer.lock();
@@ -354,6 +380,7 @@ impl Inner {
         }
         // Not only the copies: what made the other records of these segments worthless must be durable too.
         self.flush_all()?;
+        self.tell_releasing(emptied);
         {
             let mut w = self.writer.lock();
             for &number in emptied {
@@ -408,14 +435,15 @@ impl Inner {
         }
         budget.bytes -= bytes;
     }
-}
 
-/// Whether nothing that a deletion deleted can exist any more: no segment up to the one where it first was, but for
-/// the one it is in now and those that will be gone by then.
-fn is_forgettable(w: &Writer, entry: &Entry, own: u32, gone: &BTreeSet<u32>) -> bool {
-    let origin = entry.crc;
-    let oldest = w.segments.keys().find(|&&number| number != own && !gone.contains(&number));
-    oldest.is_none_or(|&oldest| oldest > origin)
+    /// Whether nothing that a deletion deleted can exist any more: no segment up to the one where it first was, but for
+    /// the one it is in now and those that will be gone by then; and none that could come back from elsewhere.
+    fn is_forgettable(&self, w: &Writer, entry: &Entry, own: u32, gone: &BTreeSet<u32>) -> bool {
+        let origin = entry.crc;
+        let oldest = w.segments.keys().find(|&&number| number != own && !gone.contains(&number)).copied();
+        let back = gone.iter().next().copied().filter(|_| self.follower.read().is_some());
+        [oldest, back, self.oldest_elsewhere()].into_iter().flatten().all(|oldest| oldest > origin)
+    }
 }
 
 fn draft_of(entry: &Entry) -> Draft<'static> {

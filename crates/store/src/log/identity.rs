@@ -67,7 +67,7 @@ pub(super) fn verify(disk: &dyn Disk, key: &NodeKey, id: StoreId) -> io::Result<
     Ok(bytes.iter().zip(&expected).position(|(is, should)| is != should))
 }
 
-fn write(disk: &dyn Disk, key: &NodeKey, id: StoreId) -> io::Result<()> {
+pub(super) fn write(disk: &dyn Disk, key: &NodeKey, id: StoreId) -> io::Result<()> {
     match disk.remove(NEW_NAME) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -50,7 +50,9 @@ impl Inner {
                 tracing::warn!("no checkpoint could be written: {error}");
             }
         }
-        match self.compact_round(if idle { Goal::IDLE } else { Goal::BUSY }, false) {
+        let round = self.compact_round(if idle { Goal::IDLE } else { Goal::BUSY }, false);
+        let round = round.and_then(|round| if round.is_none() { self.merge_short() } else { Ok(round) });
+        match round {
             Ok(round) => worked || round.is_some_and(|round| round.segments > 0),
             Err(error) => {
                 tracing::warn!("compaction stopped: {error}");

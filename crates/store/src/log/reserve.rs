@@ -9,6 +9,7 @@ use super::{Inner, disk};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 const NAMES: [&str; 2] = ["reserve-1", "reserve-2"];
 
@@ -35,7 +36,7 @@ impl Inner {
         let mut there = self.reserve.0.lock();
         for (slot, name) in NAMES.into_iter().enumerate() {
             let count = there.iter().filter(|there| **there).count() as u64;
-            let limit = self.settings.limit_bytes;
+            let limit = self.limit.load(Relaxed);
             if there[slot] || (limit > 0 && held + segment_bytes * (count + 1) > limit) {
                 continue;
             }
@@ -55,7 +56,7 @@ impl Inner {
         let segment_bytes = u64::from(self.settings.segment_bytes);
         let mut there = self.reserve.0.lock();
         let kept = there.iter().filter(|there| **there).count() as u64;
-        let limit = self.settings.limit_bytes;
+        let limit = self.limit.load(Relaxed);
         let refusal = if limit > 0 && w.held + segment_bytes * (1 + kept) > limit {
             io::ErrorKind::StorageFull.into()
         } else {

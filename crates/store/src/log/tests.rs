@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod follow;
 mod golden;
 mod pretend;
 mod threads;

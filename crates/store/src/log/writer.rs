@@ -218,7 +218,7 @@ impl Inner {
             let what = format!("the store has used all its {SEGMENT_MAX} segment or {SEQUENCE_MAX} record numbers");
             return Err(WriteError::Full { what });
         }
-        let limit = self.settings.limit_bytes;
+        let limit = self.limit.load(Relaxed);
         let segment_bytes = u64::from(self.settings.segment_bytes);
         if limit > 0 && w.held + segment_bytes * (1 + purpose.leaves()) > limit {
             let what = format!("the store holds {} bytes of the {limit} that its limit allows", w.held);

@@ -110,8 +110,11 @@ impl Hub {
 
     /// Drives a connection, in a task of its own. `place` is a stranger's.
     pub(crate) fn start(self: &Arc<Self>, live: Arc<Live>, greeting: Greeting, place: Option<OwnedSemaphorePermit>) {
-        if live.is_trusted() && !live.lane {
-            self.exchange(&live);
+        match self.host.standing(&live.node) {
+            // Whom this node dialled it knows.
+            Standing::Stranger if live.is_trusted() && !live.lane => self.exchange(&live),
+            // It may have changed since the hello, when a review did not find the connection yet.
+            _ => self.judge(&live),
         }
         self.connections.send_modify(|count| *count += 1);
         self.runtime.spawn(connection::run(self.clone(), live, greeting, place));
@@ -131,19 +134,22 @@ impl Hub {
     /// What nodes are to the group may have changed.
     pub(crate) fn review(&self) {
         for whom in self.correspondents() {
-            let Some(live) = whom.state.lock().live.clone() else { continue };
-            match self.host.standing(&live.node) {
-                Standing::Parted => {
-                    for live in whom.state.lock().connections() {
-                        live.close(plain(Reason::Parted, PARTED));
-                    }
+            let connections: Vec<_> = whom.state.lock().connections().cloned().collect();
+            connections.iter().for_each(|live| self.judge(live));
+        }
+    }
+
+    /// Goes by what the node at the other end is to the group now.
+    fn judge(&self, live: &Live) {
+        match self.host.standing(&live.node) {
+            Standing::Parted => live.close(plain(Reason::Parted, PARTED)),
+            Standing::Member => {
+                live.trusted.store(true, Ordering::Relaxed);
+                if !live.lane {
+                    self.exchange(live);
                 }
-                Standing::Member => {
-                    live.trusted.store(true, Ordering::Relaxed);
-                    self.exchange(&live);
-                }
-                Standing::Stranger => {}
             }
+            Standing::Stranger => {}
         }
     }
 

@@ -114,6 +114,21 @@ fn a_stranger_who_joins_stays_and_is_a_member_at_once() {
 }
 
 #[test]
+fn a_stranger_who_joins_while_it_says_hello_is_a_member_at_once() {
+    let one = Node::among(1, Standing::Stranger, |_, _| {});
+    let raw_id = super::super::identity::Identity::from_seed(&[2; 32]).unwrap().node();
+    one.host.soon.lock().insert(raw_id, Standing::Member);
+    let mut raw = Raw::dial(2, &one);
+    raw.enter();
+    one.host.wait("its announcement", |event| match event {
+        Event::Announced(announcement) if announcement.node == raw_id => Some(()),
+        _ => None,
+    });
+    raw.letter(b"larger", 1 << 20);
+    raw.frame_of(Kind::Go);
+}
+
+#[test]
 fn who_has_parted_is_turned_away_in_words() {
     let (one, other) = (Node::new(1), Node::new(2));
     other.host.set(one.id(), Standing::Parted);

@@ -1,55 +1,16 @@
 //! The member key: made, shown, printed as words, brought back, handed out.
 
+use super::keeping::{Protection, keep, show_phrase, typed, unlock};
 use super::ring::{Own, Ring};
 use super::{Home, at, give, recipient_json};
 use crate::failure::Failure;
 use crate::passphrase;
 use crate::session::Session;
-use crate::transfer::fill;
-use crate::view::{Tone, View, columns};
+use crate::view::columns;
 use okapi_seal::pem::{self, PemKey};
-use okapi_seal::{MemberKey, MemberSecret, Passphrase, RecoveryPhrase, key_file};
+use okapi_seal::{MemberKey, MemberSecret, RecoveryPhrase};
 use serde_json::json;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
-
-/// Bytes of a typed phrase or a PEM, at most.
-const IMPORT_MAX: usize = pem::PEM_MAX;
-/// Words of a phrase side by side.
-const WORDS_IN_A_ROW: usize = 4;
-
-/// What protects the file of a key that is made or taken in.
-#[derive(Debug, clap::Args)]
-struct Protection {
-    #[command(flatten)]
-    passphrase: passphrase::Source,
-
-    /// Keep it without a passphrase, only in a file that nobody else may read
-    #[arg(long, conflicts_with = "passphrase_file")]
-    no_passphrase: bool,
-}
-
-impl Protection {
-    /// The passphrase for `what`; none if there is to be none, which `warning` then tells.
-    fn chosen(
-        &self,
-        session: &Session,
-        what: &str,
-        warning: impl std::fmt::Display,
-    ) -> Result<Option<Passphrase>, Failure> {
-        if self.no_passphrase {
-            session.view.aside(format_args!("warning: {warning}"));
-            return Ok(None);
-        }
-        self.passphrase.chosen(what).map(Some)
-    }
-
-    /// How people read it.
-    const fn words(protected: bool) -> &'static str {
-        if protected { "under its passphrase" } else { "without a passphrase" }
-    }
-}
 
 /// Make your member key
 ///
@@ -174,15 +135,6 @@ impl New {
     }
 }
 
-/// Writes the key file; whether a passphrase protects it.
-fn keep(session: &Session, path: &Path, secret: &MemberSecret, protection: &Protection) -> Result<bool, Failure> {
-    let warning =
-        format_args!("{} has no passphrase: whoever can read the file, or a copy of the disk, is you", path.display());
-    let passphrase = protection.chosen(session, "the member key", warning)?;
-    MemberKey::new(secret, passphrase.as_ref()).create(path)?;
-    Ok(passphrase.is_some())
-}
-
 fn kept(session: &mut Session, path: &Path, secret: &MemberSecret, protected: bool) -> Result<(), Failure> {
     if session.view.quiet {
         return Ok(());
@@ -198,16 +150,6 @@ fn facts_json(path: &Path, secret: &MemberSecret, protected: bool) -> serde_json
         "file": path.display().to_string(),
         "protected": protected,
     })
-}
-
-/// For people numbered and in rows, for everything else on one line.
-fn show_phrase(view: &mut View, phrase: &RecoveryPhrase) -> Result<(), Failure> {
-    if view.quiet || !view.is_terminal() {
-        return view.line(phrase.as_str());
-    }
-    let numbered: Vec<String> = (1..).zip(phrase.words()).map(|(at, word)| format!("{at:>2} {word}")).collect();
-    let rows: Vec<Vec<String>> = numbered.chunks(WORDS_IN_A_ROW).map(<[String]>::to_vec).collect();
-    columns(&rows, &[]).iter().try_for_each(|row| view.line(view.paint(Tone::Strong, format_args!("  {row}"))))
 }
 
 impl Show {
@@ -265,15 +207,9 @@ impl Phrase {
     }
 }
 
-/// The secret of a member key; the passphrase is asked for only if there is one.
-pub(super) fn unlock(key: &MemberKey, source: &passphrase::Source) -> Result<MemberSecret, Failure> {
-    let passphrase = if key.is_protected() { Some(source.known("the member key")?) } else { None };
-    Ok(key.unlock(passphrase.as_ref())?)
-}
-
 impl Import {
     pub(super) fn run(self, session: &mut Session) -> Result<(), Failure> {
-        let bytes = self.read()?;
+        let bytes = typed(&self.from)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| Failure::of("not-a-key", "that is no text"))?;
         if text.contains("-----BEGIN ") {
             return self.take_in(session, text);
@@ -289,25 +225,6 @@ impl Import {
             return session.view.json(&facts_json(&path, &secret, protected));
         }
         kept(session, &path, &secret, protected)
-    }
-
-    fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        if self.from != Path::new("-") {
-            return Ok(key_file::read(&self.from, IMPORT_MAX)?);
-        }
-        let mut bytes = Zeroizing::new(vec![0; IMPORT_MAX]);
-        let length = if io::stdin().is_terminal() {
-            let _ = writeln!(io::stderr(), "type the 24 words, and Enter after the last:");
-            let mut line = Zeroizing::new(String::with_capacity(IMPORT_MAX));
-            io::stdin().read_line(&mut line).map_err(|error| Failure::io("standard input", &error))?;
-            let length = line.len().min(IMPORT_MAX);
-            bytes[..length].copy_from_slice(&line.as_bytes()[..length]);
-            length
-        } else {
-            fill(&mut io::stdin().lock(), "standard input", &mut bytes)?
-        };
-        bytes.truncate(length);
-        Ok(bytes)
     }
 
     fn take_in(self, session: &mut Session, text: &str) -> Result<(), Failure> {

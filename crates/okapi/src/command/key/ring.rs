@@ -1,6 +1,6 @@
 //! Keys by their names: `me`, those imported, and files with PEM.
 
-use super::member::unlock;
+use super::keeping::unlock;
 use super::private_folder;
 use crate::command::key::at;
 use crate::failure::Failure;

@@ -173,7 +173,7 @@ impl Decrypt {
         if home.exists() {
             let member = MemberKey::load(home)?;
             if wanted(member.recipient()) {
-                return Ok(Some(super::member::unlock(&member, &self.passphrase)?.recipient_key()));
+                return Ok(Some(super::keeping::unlock(&member, &self.passphrase)?.recipient_key()));
             }
         }
         match ring.list()?.into_iter().find(|(_, recipient)| wanted(recipient.clone())) {

@@ -1,11 +1,13 @@
 //! Frames and messages against bytes that must never change, and against bytes that mean nothing.
 
+mod group;
+
 use okapi_base::{BlockSize, Durability, Generation, Index, Slice, crc32c, limits};
 use okapi_wire::frame::{VERSION, sign};
 use okapi_wire::message::{
-    CompactReport, DamageReport, Follow, Followed, GridCreate, GridCreated, GridInfo, GridList, GridOpen, Lease, Mark,
-    Named, NodeStatus, RecordBind, RecordBound, RecordFind, RecordInfo, RecordList, RecordPage, RecordRemove,
-    RecordRename, RecordReserve, Reserved, VerifyReport,
+    CompactReport, DamageReport, Follow, Followed, GridCreate, GridCreated, GridInfo, GridList, GridOpen, GroupStatus,
+    Invited, Lease, Mark, Named, NodeStatus, RecordBind, RecordBound, RecordFind, RecordInfo, RecordList, RecordPage,
+    RecordRemove, RecordRename, RecordReserve, Reserved, VerifyReport,
 };
 use okapi_wire::{
     BodyError, BodyWriter, Frame, FrameError, GetAsk, HEADER_BYTES, Header, Hello, Limits, ListAsk, Listed, Message,
@@ -15,7 +17,7 @@ use proptest::prelude::{any, proptest};
 use proptest::test_runner::Config;
 use std::fmt::Debug;
 
-const GOLDEN: &str = include_str!("golden/frames.txt");
+const GOLDEN: &str = include_str!("../golden/frames.txt");
 
 fn index(value: u64) -> Index {
     Index::new(value).unwrap()
@@ -90,7 +92,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let ask = |op, body: Vec<u8>| frame(Header::ask(op, 9, 1), &body, b"");
     let puts = [put.encode(), zeroes.encode(), truncate.encode()].concat();
     let flagged = Header { flags: flags::RELAXED | flags::RECORD, count: 3, ..Header::ask(Op::Put, 9, 1) };
-    vec![
+    let mut samples = vec![
         ("hello", ask(Op::Hello, message(&hello))),
         ("welcome", frame(reply(Op::Hello, 0), &message(&welcome), b"")),
         ("ping", ask(Op::Ping, vec![])),
@@ -134,7 +136,9 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("node status", message(&NodeStatus { facts: vec![("a".into(), "b".into())] })),
         ("verify report", message(&verify)),
         ("compact report", message(&CompactReport { segments: 1, moved_bytes: 2, held_before: 3, held_after: 4 })),
-    ]
+    ];
+    samples.extend(group::samples(&ask));
+    samples
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -196,6 +200,8 @@ fn messages_come_back_and_cut_ones_do_not() {
     comes_back(&Mark { epoch: 1, sequence: 2, head: 3, swept: None, behind: 0 });
     comes_back(&NodeStatus { facts: vec![("a".into(), "b".into()); 3] });
     comes_back(&VerifyReport { damages: 9, ..VerifyReport::default() });
+    comes_back(&group::status());
+    comes_back(&group::invited());
 }
 
 #[test]
@@ -272,6 +278,8 @@ proptest! {
         check::<Mark>(&bytes);
         check::<NodeStatus>(&bytes);
         check::<VerifyReport>(&bytes);
+        check::<GroupStatus>(&bytes);
+        check::<Invited>(&bytes);
     }
 
     #[test]

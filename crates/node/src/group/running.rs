@@ -1,0 +1,574 @@
+//! A node's part in its group while it runs: its threads, and the door through which its owner asks of it.
+
+use super::carrier::Carrier;
+use super::clock::{Clock, stamp};
+use super::driver::{Driver, Event, KeyFound, Parts};
+use super::founding::{self, Gift, IDENTITY_FILE, KEY_FILE};
+use super::pace::Pace;
+use super::records::{Records, RecordsError};
+use super::report::{Sources, report};
+use super::roster::Roster;
+use super::segments::{AttachError, Segments};
+use super::tend::{self, Ending, Tended};
+use super::workers::Workers;
+use super::yard::Shards;
+use crate::group::{GroupDoor, RestoreVia, WhenSafe};
+use crate::refusal::Refusal;
+use crate::settings::GroupSettings;
+use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
+use okapi_peers::{Blob, Identity, Input, Order, Peer, Phase};
+use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
+use okapi_store::log::{Log, RealDisk, RestoreError};
+use okapi_wire::Status;
+use okapi_wire::message::group::RISK_RECORDS_MAX;
+use okapi_wire::message::{GroupRisk, GroupStatus};
+use okapi_wire::peer::ticket::{ADDRESSES_MAX, Ticket, is_address};
+use parking_lot::{Mutex, RwLock};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The directory of the shards of others, and the database of records.
+const SHARDS_FOLDER: &str = "shards";
+const RECORDS_FILE: &str = "group.redb";
+/// The directory of the log.
+const LOG_FOLDER: &str = "log";
+/// Segments at risk whose records are named.
+const NAMED_MAX: usize = 16;
+/// How often is told how far a restore is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// How long the driver may take to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest life of a ticket.
+const TICKET_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Who the node of a data directory is, and what it gives.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) data: PathBuf,
+    pub(crate) identity: NodeIdentity,
+    pub(crate) gift: Gift,
+    pub(crate) settings: GroupSettings,
+}
+
+/// A running part in a group.
+pub(crate) struct Group {
+    data: PathBuf,
+    node: NodeId,
+    member: MemberId,
+    number: u32,
+    gift: Mutex<Gift>,
+    events: Sender<Event>,
+    segments: Arc<Segments>,
+    shards: Arc<Shards>,
+    pub(crate) pace: Arc<Pace>,
+    carrier: Arc<dyn Carrier>,
+    log: RwLock<Option<Arc<Log>>>,
+    names: RwLock<Option<Names>>,
+    mind_battery: bool,
+    ending: Arc<Ending>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Tells which records some blocks belong to: at most so many.
+pub(crate) type Names = Box<dyn Fn(&[(GridId, Index)], usize) -> Vec<String> + Send + Sync>;
+
+/// Why the group's part could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The identity or key of the node.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// What it gives.
+    #[error(transparent)]
+    Gift(#[from] founding::GiftError),
+    /// The records.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// What the peer kept.
+    #[error(transparent)]
+    Peer(#[from] okapi_peers::peer::OpenError),
+    /// The segments.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The links.
+    #[error("the links to members could not be started: {0}")]
+    Links(String),
+    /// The operating system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its own words.
+        source: io::Error,
+    },
+    /// The restore was interrupted.
+    #[error("the restore was interrupted; run `okapi restore` to go on with it")]
+    Interrupted,
+    /// The directory is in no group.
+    #[error("this data directory is in no group: `okapi init` or `okapi restore` makes it ready for one")]
+    NotFounded,
+    /// Nothing is to be restored.
+    #[error("nothing of this node is to be restored; `okapi up` starts it")]
+    NothingToRestore,
+    /// What came back is no store.
+    #[error("what came back cannot be opened: {0}")]
+    Restore(#[from] RestoreError),
+    /// A restore waits to be gone on with.
+    #[error("the data of this node is still coming back; run `okapi restore` to go on with it")]
+    Restoring,
+}
+
+impl GroupError {
+    pub(crate) fn reading_restore(source: io::Error) -> Self {
+        Self::System { what: "the file that says what is to be restored", source }
+    }
+}
+
+/// What carriers call when something happens, and what they may ask.
+pub(crate) struct Hook {
+    /// The group that the node is in at its start.
+    pub(crate) group: GroupId,
+    pub(crate) events: Sender<Event>,
+    pub(crate) roster: Arc<RwLock<Roster>>,
+    pub(crate) records: Arc<Records>,
+}
+
+/// How a restoring node gets its key: what opens it, and who is told.
+pub(crate) struct Return {
+    pub(crate) key: RecipientKey,
+    pub(crate) found: KeyFound,
+    pub(crate) restored: Box<dyn FnOnce() + Send>,
+}
+
+/// A part in a group whose node's data comes back.
+pub(crate) struct Returning {
+    group: Arc<Group>,
+    keys: Receiver<NodeKey>,
+    done: Receiver<()>,
+}
+
+impl Returning {
+    pub(crate) fn begin(
+        seat: &Seat,
+        via: &RestoreVia,
+        key: RecipientKey,
+        carrier: impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String>,
+    ) -> Result<Self, GroupError> {
+        let ((found, keys), (restored, done)) = (channel(), channel());
+        let back = Return {
+            key,
+            found: Box::new(move |key| drop(found.send(key))),
+            restored: Box::new(move || {
+                let _ = restored.send(());
+            }),
+        };
+        Ok(Self { group: Group::start_restore(seat, via, back, carrier)?, keys, done })
+    }
+
+    /// Waits until everything is back and the log can be opened.
+    pub(crate) fn wait(
+        self,
+        progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>,
+    ) -> Result<Arc<Group>, GroupError> {
+        let waited = self.watch(progress);
+        if waited.is_err() {
+            self.group.stop();
+        }
+        waited.map(|()| self.group)
+    }
+
+    fn watch(&self, progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>) -> Result<(), GroupError> {
+        let path = self.group.data.join(KEY_FILE);
+        let mut key = if path.exists() { Some(NodeKey::load(&path)?) } else { None };
+        loop {
+            let done = self.done.recv_timeout(PROGRESS_EVERY).is_ok();
+            if key.is_none()
+                && let Ok(found) = self.keys.try_recv()
+            {
+                found.keep(&path)?;
+                key = Some(found);
+            }
+            if progress(&self.group.status()).is_break() {
+                return Err(GroupError::Interrupted);
+            }
+            if let Some(key) = key.as_ref().filter(|_| done) {
+                let system = |source| GroupError::System { what: "opening the directory of the log", source };
+                let disk = RealDisk::new(&self.group.data.join(LOG_FOLDER)).map_err(system)?;
+                return Ok(Log::finish_restore(&disk, key)?);
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// The seat of a data directory; none if it is in no group.
+    pub(crate) fn load(data: &Path, settings: &GroupSettings) -> Result<Option<Self>, GroupError> {
+        let path = data.join(IDENTITY_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let identity = NodeIdentity::load(&path)?;
+        let gift = Gift::read(data)?;
+        Ok(Some(Self { data: data.to_owned(), identity, gift, settings: settings.clone() }))
+    }
+
+    fn peer_identity(&self) -> Identity {
+        Identity {
+            signing: self.identity.signing_key(),
+            member: self.identity.member,
+            recipient: self.identity.recipient,
+            number: self.identity.number,
+            member_signature: self.identity.member_signature,
+            site: self.identity.site,
+        }
+    }
+}
+
+impl Group {
+    /// Starts the part of a node whose log is open.
+    pub(crate) fn start(
+        seat: &Seat,
+        key: &NodeKey,
+        log: &Arc<Log>,
+        carrier: impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String>,
+    ) -> Result<Arc<Self>, GroupError> {
+        let sealed = key.seal_to(seat.identity.recipient, seat.identity.node());
+        let (group, mut driver, receive) = Self::make(seat, Blob::from(sealed), carrier)?;
+        let found = group.segments.attach(log)?;
+        driver.attach_later(found);
+        *group.log.write() = Some(Arc::clone(log));
+        group.run(driver, receive)?;
+        group.tend(log)?;
+        Ok(group)
+    }
+
+    /// Starts the part of a node whose data is to come back. Its log is opened, and [`Group::attach`]ed, once it is there.
+    pub(crate) fn start_restore(
+        seat: &Seat,
+        via: &RestoreVia,
+        back: Return,
+        carrier: impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String>,
+    ) -> Result<Arc<Self>, GroupError> {
+        let (group, mut driver, receive) = Self::make(seat, Blob::from([]), carrier)?;
+        let via = match via {
+            RestoreVia::Ticket(ticket) => {
+                group.carrier.hint(ticket.via, &ticket.addresses);
+                Ok(ticket.via)
+            }
+            RestoreVia::Address(address) => group.carrier.probe(address).inspect(|node| {
+                group.carrier.hint(*node, std::slice::from_ref(address));
+            }),
+        };
+        let via = via.map_err(GroupError::Links)?;
+        driver.restoring(via, back);
+        group.run(driver, receive)?;
+        Ok(group)
+    }
+
+    /// The log of a restored node is open.
+    pub(crate) fn attach(&self, log: &Arc<Log>) -> Result<(), GroupError> {
+        let found = self.segments.attach(log)?;
+        *self.log.write() = Some(Arc::clone(log));
+        let _ = self.events.send(Event::Ask(Box::new(|driver| driver.attach(found))));
+        self.tend(log)
+    }
+
+    fn make(
+        seat: &Seat,
+        sealed: Blob,
+        carrier: impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String>,
+    ) -> Result<(Arc<Self>, Driver, Receiver<Event>), GroupError> {
+        let system = |what| move |source| GroupError::System { what, source };
+        let data = &seat.data;
+        let (events, receive) = channel();
+        let records = Arc::new(Records::open(&data.join(RECORDS_FILE))?);
+        let segments = Segments::open(Arc::clone(&records), &data.join(LOG_FOLDER), events.clone())?;
+        let shards = Shards::open(&data.join(SHARDS_FOLDER)).map_err(system("making the directory of shards"))?;
+        let shards = Arc::new(shards);
+        let mut entropy = [0; 32];
+        okapi_seal::random(&mut entropy);
+        let kept = records.peer()?;
+        let now = Clock::start().now();
+        let peer = Peer::open(seat.peer_identity(), seat.gift.peer_settings(), entropy, now, &kept)?;
+        let roster = Arc::new(RwLock::new(Roster::of(peer.members())));
+        let hook = Hook {
+            group: peer.group(),
+            events: events.clone(),
+            roster: Arc::clone(&roster),
+            records: Arc::clone(&records),
+        };
+        let carrier = carrier(hook).map_err(GroupError::Links)?;
+        let pace = Arc::new(Pace::new());
+        let (keeper, keeping) = super::keeper::start(Arc::clone(&records), events.clone())
+            .map_err(system("starting a thread of the group"))?;
+        let workers = Workers::start(&segments, &shards, &pace, &events);
+        let workers = workers.map_err(system("starting a thread of the group"))?;
+        let node = peer.node();
+        let driver = Driver::new(Parts {
+            peer,
+            segments: Arc::clone(&segments),
+            shards: Arc::clone(&shards),
+            pace: Arc::clone(&pace),
+            sealed_key: sealed,
+            records,
+            keeper,
+            workers,
+            roster,
+            carrier: Arc::clone(&carrier),
+        });
+        let group = Self {
+            data: data.clone(),
+            node,
+            member: seat.identity.member,
+            number: seat.identity.number,
+            gift: Mutex::new(seat.gift.clone()),
+            events,
+            segments,
+            shards,
+            pace,
+            carrier,
+            log: RwLock::new(None),
+            names: RwLock::new(None),
+            mind_battery: seat.settings.pause_on_battery,
+            ending: Arc::default(),
+            threads: Mutex::new(vec![keeping]),
+        };
+        Ok((Arc::new(group), driver, receive))
+    }
+
+    fn run(&self, driver: Driver, receive: Receiver<Event>) -> Result<(), GroupError> {
+        let thread = std::thread::Builder::new().name("okapi-peer".to_owned());
+        let thread = thread.spawn(move || driver.run(&receive));
+        let thread = thread.map_err(|source| GroupError::System { what: "starting a thread of the group", source })?;
+        self.threads.lock().insert(0, thread);
+        Ok(())
+    }
+
+    fn tend(&self, log: &Arc<Log>) -> Result<(), GroupError> {
+        let tended = Tended {
+            log: Arc::clone(log),
+            segments: Arc::clone(&self.segments),
+            shards: Arc::clone(&self.shards),
+            pace: Arc::clone(&self.pace),
+            events: self.events.clone(),
+            mind_battery: self.mind_battery,
+        };
+        let ending = Arc::clone(&self.ending);
+        let thread = std::thread::Builder::new().name("okapi-tend".to_owned());
+        let thread = thread.spawn(move || tend::run(&tended, &ending));
+        let thread = thread.map_err(|source| GroupError::System { what: "starting a thread of the group", source })?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Sets who tells what blocks are called.
+    pub(crate) fn set_names(&self, names: Names) {
+        *self.names.write() = Some(names);
+    }
+
+    /// Says by name what lies in the first segments at risk.
+    fn name_risks(&self, risks: &mut [GroupRisk]) {
+        let (log, names) = (self.log.read().clone(), self.names.read());
+        let (Some(log), Some(names)) = (log, &*names) else { return };
+        for risk in risks.iter_mut().take(NAMED_MAX) {
+            if let Some(number) = self.segments.number(risk.segment) {
+                risk.records = names(&log.blocks_in(number), RISK_RECORDS_MAX);
+            }
+        }
+    }
+
+    /// Under which addresses it is reached.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.carrier.addresses()
+    }
+
+    /// Ends the part: nothing more is sent, received or made durable for it.
+    pub(crate) fn stop(&self) {
+        self.ending.end();
+        self.carrier.stop();
+        self.segments.stop();
+        let _ = self.events.send(Event::Stop);
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the group had panicked");
+            }
+        }
+        *self.log.write() = None;
+        *self.names.write() = None;
+    }
+
+    /// Asks the driver, and waits for its answer.
+    fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&mut Driver) -> T + Send + 'static) -> Result<T, Refusal> {
+        let (answer, answered) = channel();
+        let asked = Event::Ask(Box::new(move |driver| {
+            let _ = answer.send(ask(driver));
+        }));
+        let stopping = || Refusal::new(Status::Stopping, "the node's part in its group is ending");
+        self.events.send(asked).map_err(|_| stopping())?;
+        answered.recv_timeout(ANSWER_PATIENCE).map_err(|_| stopping())
+    }
+
+    /// Has the peer carry out an order, unless the node takes no part any more.
+    fn order(&self, order: Order) -> Result<(), Refusal> {
+        self.ask(move |driver| match &driver.halted {
+            Some(why) => Err(Refusal::new(Status::Failed, why.clone())),
+            None => {
+                driver.input(Input::Order(order));
+                Ok(())
+            }
+        })?
+    }
+
+    fn ticket(&self, secret: [u8; 32], expires: u64, group: okapi_base::GroupId) -> String {
+        let addresses = self.carrier.addresses().into_iter().filter(|address| is_address(address));
+        let addresses = addresses.take(ADDRESSES_MAX).collect();
+        Ticket { group, via: self.node, secret, expires, addresses }.to_text()
+    }
+}
+
+impl GroupDoor for Group {
+    fn status(&self) -> GroupStatus {
+        let gift = self.gift.lock().clone();
+        let (number, member) = (self.number, self.member);
+        let (log, carrier) = (self.log.read().clone(), Arc::clone(&self.carrier));
+        let told = self.ask(move |driver| {
+            report(driver, &Sources { gift: &gift, number, member, log: log.as_deref(), carrier: &*carrier })
+        });
+        let named = told.map(|mut status| {
+            self.name_risks(&mut status.risks);
+            status
+        });
+        named.unwrap_or_else(|refusal| GroupStatus {
+            note: refusal.text,
+            state: okapi_wire::message::GroupState::Halted,
+            ..GroupStatus::alone(okapi_base::GroupId([0; 32]), self.node, self.member)
+        })
+    }
+
+    fn invite(&self, lifetime: Duration) -> Result<(String, u64), Refusal> {
+        if lifetime.is_zero() || lifetime > TICKET_LIFE_MAX {
+            let text = format!("a ticket lives for up to {} days", TICKET_LIFE_MAX.as_secs() / 86_400);
+            return Err(Refusal::new(Status::Malformed, text));
+        }
+        let expires = stamp() + u64::try_from(lifetime.as_millis()).expect("a month fits");
+        let mut secret = [0; 32];
+        okapi_seal::random(&mut secret);
+        let group = self.ask(move |driver| driver.invite(secret, expires))??;
+        Ok((self.ticket(secret, expires, group), expires))
+    }
+
+    fn join(&self, ticket: &str) -> Result<(), Refusal> {
+        let wrong = |text: String| Refusal::new(Status::Malformed, text);
+        let ticket = Ticket::parse(ticket).map_err(|error| wrong(error.to_string()))?;
+        if ticket.expires < stamp() {
+            return Err(wrong("the ticket has expired; ask for a new one".to_owned()));
+        }
+        if ticket.via == self.node {
+            return Err(wrong("this node made the ticket itself; give it to another one".to_owned()));
+        }
+        if ticket.addresses.is_empty() {
+            return Err(wrong("the ticket tells no address; have one made by a node that listens".to_owned()));
+        }
+        self.carrier.hint(ticket.via, &ticket.addresses);
+        self.ask(move |driver| driver.join(&ticket))?
+    }
+
+    fn leave(&self, now: bool) -> Result<(), Refusal> {
+        let alone = self.ask(|driver| driver.peer.members().iter().count() < 2)?;
+        if alone {
+            return Err(Refusal::new(
+                Status::NoGroup,
+                "nobody else is in this node's group: there is nothing to leave",
+            ));
+        }
+        self.order(if now { Order::LeaveNow } else { Order::Leave })
+    }
+
+    fn give(&self, bytes: u64) -> Result<(), Refusal> {
+        if bytes < founding::GIVE_MIN {
+            let error = founding::FoundError::TooLittle { give: bytes };
+            return Err(Refusal::new(Status::TooLong, error.to_string()));
+        }
+        let gift = Gift { give: bytes, ..self.gift.lock().clone() };
+        let (user, server) = gift.halves();
+        let held = self.ask(|driver| driver.peer.held().map(|(_, bytes)| bytes).sum::<u64>())?;
+        if held > server {
+            let text = format!("{held} bytes are held for others; give at least {}", held * 2);
+            return Err(Refusal::new(Status::Full, text));
+        }
+        gift.write(&self.data).map_err(|error| Refusal::new(Status::Failed, error.to_string()))?;
+        *self.gift.lock() = gift;
+        if let Some(log) = &*self.log.read() {
+            log.set_limit(user);
+        }
+        self.order(Order::Promise { bytes: server })
+    }
+
+    fn lost(&self, node: NodeId) -> Result<(), Refusal> {
+        let known = self.ask(move |driver| driver.peer.members().get(node).is_some())?;
+        let is_linked = self.carrier.links().get(&node).is_some_and(|link| link.connected);
+        match (known, is_linked || node == self.node) {
+            (false, _) => {
+                Err(Refusal::new(Status::UnknownRecord, "no such node is in this group; `okapi members` lists them"))
+            }
+            (_, true) if node == self.node => {
+                Err(Refusal::new(Status::Malformed, "that is this very node, and it is here"))
+            }
+            (_, true) => Err(Refusal::new(Status::Malformed, "that node is here; a node that answers is not lost")),
+            _ => self.order(Order::Lost { node }),
+        }
+    }
+
+    fn when_safe(&self, then: WhenSafe) {
+        let Some(log) = self.log.read().clone() else {
+            return then(Err(Refusal::new(Status::Stopping, "the node's data is not open")));
+        };
+        match log.close_segment() {
+            Ok(until) => {
+                // Dropped unasked where the driver is gone: then the node is stopping.
+                let _ = self.events.send(Event::Ask(Box::new(move |driver| driver.wait_until_safe(until, then))));
+            }
+            Err(error) => then(Err(error.into())),
+        }
+    }
+}
+
+impl Driver {
+    fn invite(&mut self, secret: [u8; 32], expires: u64) -> Result<okapi_base::GroupId, Refusal> {
+        if let Some(why) = &self.halted {
+            return Err(Refusal::new(Status::Failed, why.clone()));
+        }
+        match self.peer.phase() {
+            Phase::Settled => {}
+            Phase::Joining | Phase::Restoring => {
+                return Err(Refusal::new(Status::Failed, "this node is still on its way into a group; invite later"));
+            }
+            Phase::Leaving | Phase::Parted => {
+                return Err(Refusal::new(Status::Failed, "this node leaves its group and invites nobody"));
+            }
+        }
+        self.invited = None;
+        self.input(Input::Order(Order::Invite { secret, expires }));
+        let text = "as many tickets are out as there may be (64); wait until some have expired";
+        self.invited.take().ok_or_else(|| Refusal::new(Status::Full, text))
+    }
+
+    fn join(&mut self, ticket: &Ticket) -> Result<(), Refusal> {
+        if let Some(why) = &self.halted {
+            return Err(Refusal::new(Status::Failed, why.clone()));
+        }
+        if self.peer.members().iter().count() > 1 {
+            let text = "this node is in a group with others already; `okapi leave` first";
+            return Err(Refusal::new(Status::Exists, text));
+        }
+        self.join_note.clear();
+        let Ticket { via, group, secret, .. } = *ticket;
+        self.input(Input::Order(Order::Join { via, group, secret }));
+        Ok(())
+    }
+}
