@@ -42,7 +42,6 @@ const FENCED: &[(&str, &[&str])] = &[
     ("fjall", &["store", "bench"]),
     ("redb", &["node", "bench"]),
     ("heed", &["bench"]),
-    ("iroh", &["link"]),
     ("mdns-sd", &["link"]),
     ("rustls", &["link", "bench"]),
     ("tokio", &["link", "bench"]),
