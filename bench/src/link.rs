@@ -64,13 +64,21 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         }
         table.gap();
     }
-    for (depth, busy, words) in [(1, false, ""), (64, false, ""), (1, true, ", beside payloads of 8 MiB")] {
-        let few = options.quick || busy;
-        let count = if few { TRIPS / 10 } else { TRIPS * depth.min(10) };
-        let taken = (0..rounds).map(|_| pair.trips(count, depth, busy)).collect::<Result<Vec<_>, _>>()?;
+    for (depth, busy) in [(1, false), (64, false), (1, true)] {
+        let mut taken = Vec::new();
+        for _ in 0..rounds {
+            taken.push(pair.trips(
+                if options.quick || busy { TRIPS / 10 } else { TRIPS * depth.min(10) },
+                depth,
+                busy,
+            )?);
+        }
         let of = |pick: fn(&member::Trips) -> f64| median(taken.iter().map(pick).collect());
         table.row([
-            format!("64 B there and back, {depth} at a time{words}"),
+            format!(
+                "64 B there and back, {depth} at a time{}",
+                if busy { ", while payloads of 8 MiB flow" } else { "" }
+            ),
             "member link".to_owned(),
             amount(of(|trips| trips.rate)),
             String::new(),

@@ -71,8 +71,8 @@ impl Pair {
         let far = node(2, bulk, back)?;
         near.learn(far.announcement())?;
         let pair = Self { far: far.node(), near, _far: far, bulk: Mutex::new(bulk_told), back: Mutex::new(back_told) };
-        // Both connections are there before anything is measured.
-        pair.move_payloads(1 << 20, 10)?;
+        // The connection is there before anything is measured.
+        pair.trips(10, 1, false)?;
         Ok(pair)
     }
 

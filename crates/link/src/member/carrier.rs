@@ -13,19 +13,12 @@ pub(crate) trait Carrier: Send + Sync {
     /// Dials an address; with `wanted` only a node with that key will do.
     fn dial(&self, address: String, wanted: Option<NodeId>, protocol: Protocol) -> Dialling;
 
-    /// Says goodbye to everybody before the runtime ends, where the carrier itself needs to.
-    fn close(&self) -> Closing {
-        Box::pin(std::future::ready(()))
-    }
-
     /// From now on hands every stream that comes in to `taker`.
     fn serve(&self, taker: Taker);
 }
 
 /// A dial under way.
 pub(crate) type Dialling = Pin<Box<dyn Future<Output = Result<Carried, DialError>> + Send>>;
-/// A carrier that closes.
-pub(crate) type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Who takes what comes in.
 pub(crate) type Taker = Arc<dyn Fn(Carried) + Send + Sync>;
 

@@ -82,7 +82,6 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
     let tuning = &hub.tuning;
     let mut retires = None;
     let mut waiting = None;
-    let mut idle = Idle::default();
     loop {
         if place.is_some() && live.since.elapsed() >= tuning.stranger_time {
             if hub.host.standing(&live.node) == Standing::Stranger {
@@ -110,13 +109,10 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
         } else {
             waiting = None;
         }
-        idle.look(live, waits, tuning.lane_idle);
         // Whoever waits is looked at a few times within its patience; whoever does not costs nothing.
         let tick = async {
             if waits || retires.is_some() {
                 sleep(tuning.patience.min(tuning.retire) / 4).await;
-            } else if live.lane {
-                first([Box::pin(sleep(tuning.lane_idle / 2)), Box::pin(live.watch.notified())]).await;
             } else {
                 live.watch.notified().await;
             }
@@ -128,25 +124,6 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
             }
         };
         first([Box::pin(tick), Box::pin(stranger)]).await;
-    }
-}
-
-/// Since when nothing has passed on a lane.
-#[derive(Default)]
-struct Idle(Option<(u64, Instant)>);
-
-impl Idle {
-    /// Closes a lane on which nothing passes, if this end dialled it.
-    fn look(&mut self, live: &Live, waits: bool, most: Duration) {
-        let (received, sent, _) = live.traffic.figures();
-        match self.0 {
-            Some((passed, since)) if passed == received + sent => {
-                if live.lane && live.dialled && !waits && since.elapsed() >= most {
-                    live.close(plain(Reason::Replaced, "nothing was sent for a while"));
-                }
-            }
-            _ => self.0 = Some((received + sent, Instant::now())),
-        }
     }
 }
 

@@ -1,12 +1,10 @@
 //! A node with which letters are exchanged: what waits for it, how to reach it, and the connection to it.
 
-use super::greet::plain;
 use super::live::{Live, Offered};
 use super::queue::{Letter, Queue, Waiting};
 use super::settings::{HINTS_MAX, Settings, Tuning};
 use crate::Backoff;
 use okapi_base::NodeId;
-use okapi_wire::peer::link::Reason;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -24,10 +22,6 @@ pub(crate) struct State {
     pub(crate) queue: Queue,
     /// The connection that letters take.
     pub(crate) live: Option<Arc<Live>>,
-    /// The connection that long payloads take, as long as there is one.
-    pub(crate) lane: Option<Arc<Live>>,
-    /// When a lane was last asked for.
-    pub(crate) lane_asked: Option<Instant>,
     /// Whether somebody is dialling.
     pub(crate) dialling: bool,
     pub(crate) backoff: Backoff,
@@ -45,27 +39,6 @@ pub(crate) struct State {
     pub(crate) dropped: u64,
 }
 
-impl State {
-    /// Both connections, as far as they are there.
-    pub(crate) fn connections(&self) -> impl Iterator<Item = &Arc<Live>> {
-        self.live.iter().chain(&self.lane)
-    }
-
-    /// From now on letters take this connection.
-    pub(crate) fn take_in(&mut self, fresh: &Arc<Live>) {
-        self.live = Some(fresh.clone());
-        self.lane_asked = None;
-        if let Some(lane) = self.lane.take_if(|lane| lane.run != fresh.run) {
-            lane.close(plain(Reason::Replaced, "another process has taken this one's place"));
-        }
-    }
-
-    /// There may be something to write.
-    pub(crate) fn wake(&self) {
-        self.connections().for_each(|live| live.wake());
-    }
-}
-
 /// What to do after a letter was queued.
 pub(crate) enum Next {
     /// Nothing: it is on its way, or was dropped.
@@ -81,8 +54,6 @@ impl Correspondent {
         let state = State {
             queue: Queue::new(settings.queued_each, all),
             live: None,
-            lane: None,
-            lane_asked: None,
             dialling: false,
             backoff: Backoff::new(tuning.redial.0, tuning.redial.1, seed),
             not_before: Instant::now(),
@@ -103,7 +74,7 @@ impl Correspondent {
             return Next::Nothing;
         }
         match &state.live {
-            Some(_) => state.wake(),
+            Some(live) => live.wake(),
             None if !state.dialling => {
                 state.dialling = true;
                 return Next::Dial;
@@ -140,9 +111,7 @@ impl Correspondent {
     pub(crate) fn next(&self, live: &Live, large: bool, tuning: &Tuning) -> Option<Letter> {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let is = |current: &Option<Arc<Live>>| current.as_ref().is_some_and(|current| current.id == live.id);
-        let may = if large && state.lane.is_some() { is(&state.lane) } else { is(&state.live) };
-        if !may {
+        if state.live.as_ref().is_none_or(|current| current.id != live.id) {
             return None;
         }
         loop {
@@ -158,18 +127,8 @@ impl Correspondent {
     pub(crate) fn put_back(&self, offered: impl DoubleEndedIterator<Item = Offered>) {
         let mut state = self.state.lock();
         offered.rev().for_each(|offered| state.queue.put_back(offered.letter));
-        state.wake();
-    }
-
-    /// Long payloads wait for this connection and have no lane. Whether one should be asked for.
-    pub(crate) fn wants_lane(&self, live: &Live, tuning: &Tuning) -> bool {
-        let mut state = self.state.lock();
-        let current = state.live.as_ref().is_some_and(|current| current.id == live.id);
-        let due = state.lane_asked.is_none_or(|asked| asked.elapsed() >= tuning.lane_again);
-        let wants = tuning.lanes && current && due && state.lane.is_none();
-        if wants {
-            state.lane_asked = Some(Instant::now());
+        if let Some(live) = &state.live {
+            live.wake();
         }
-        wants
     }
 }

@@ -5,7 +5,6 @@ use super::correspondent::Correspondent;
 use super::greet::{GreetError, Greeting};
 use super::host::Standing;
 use super::hub::Hub;
-use super::live::Live;
 use okapi_base::NodeId;
 use okapi_wire::peer::link::{Hello, Purpose, Reason};
 use std::sync::Arc;
@@ -49,7 +48,7 @@ async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
     let carried = dial(hub, whom.node, addresses, Protocol::Member).await.map_err(|why| why.to_string())?;
     let address = carried.address.clone();
     let greeting = Greeting::new(hub, carried, true);
-    match greet(hub, greeting, Purpose::Letters).await {
+    match greet(hub, greeting).await {
         Ok(()) => {
             let mut state = whom.state.lock();
             state.good = Some(address);
@@ -69,16 +68,8 @@ async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
     }
 }
 
-/// Dials a connection for payloads beside one that this end dialled. Where that fails payloads go on as they did.
-pub(crate) async fn lane(hub: Arc<Hub>, live: Arc<Live>) {
-    let carried = dial(&hub, live.node, vec![live.address.clone()], Protocol::Member).await;
-    if let Ok(carried) = carried {
-        let _ = greet(&hub, Greeting::new(&hub, carried, true), Purpose::Payloads).await;
-    }
-}
-
-async fn greet(hub: &Arc<Hub>, mut greeting: Greeting, purpose: Purpose) -> Result<(), GreetError> {
-    let hello = greeting.dial(hub, purpose).await?;
+async fn greet(hub: &Arc<Hub>, mut greeting: Greeting) -> Result<(), GreetError> {
+    let hello = greeting.dial(hub, Purpose::Letters).await?;
     // Whom the host writes to it knows, even where it is not a member yet: that is how one joins.
     let trusted = hub.host.standing(&greeting.node()) != Standing::Parted;
     let live = hub.meet(&greeting, hello, trusted);

@@ -79,12 +79,11 @@ impl Greeting {
         let hello = self.read_hello(hub).await?;
         let head = self.reader.head().await?;
         match head.kind {
-            Kind::Welcome if hello.purpose == purpose => Ok(hello),
-            Kind::Welcome => Err(Broken::Misplaced("it takes the connection for something else").into()),
+            Kind::Welcome => Ok(hello),
             Kind::Farewell => {
                 let farewell: Farewell = self.reader.message(head).await?;
                 match (farewell.reason, purpose) {
-                    (Reason::Twin, _) | (_, Purpose::Letters | Purpose::Payloads) => Err(GreetError::Told(farewell)),
+                    (Reason::Twin, _) | (_, Purpose::Letters) => Err(GreetError::Told(farewell)),
                     // Whoever only looked has seen what it wanted.
                     (_, Purpose::Look) => Ok(hello),
                 }
@@ -155,8 +154,7 @@ impl Greeting {
     }
 
     pub(crate) fn parties(&self, hello: Hello) -> Parties {
-        let lane = hello.purpose == Purpose::Payloads;
-        Parties { hello, lane, dialled: self.dialled, address: self.address.clone(), kind: self.kind }
+        Parties { hello, dialled: self.dialled, address: self.address.clone(), kind: self.kind }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 /// Challenges that may be out on one connection at a time.
 const CHALLENGES_MAX: usize = 8;
 
-/// One connection, once both ends have said hello.
+/// One connection for letters, once both ends have said hello.
 pub(crate) struct Live {
     /// Its number, different for all connections of this process.
     pub(crate) id: u64,
@@ -31,8 +31,6 @@ pub(crate) struct Live {
     pub(crate) announcement: Announcement,
     /// Whether this end dialled.
     pub(crate) dialled: bool,
-    /// Whether it is for payloads alone.
-    pub(crate) lane: bool,
     pub(crate) address: String,
     pub(crate) kind: &'static str,
     pub(crate) since: Instant,
@@ -64,8 +62,6 @@ pub(crate) struct Outbox {
     pub(crate) granted: usize,
     /// The ping that is out.
     pub(crate) asked: Option<(u64, Instant)>,
-    /// The other end is to dial a connection for payloads.
-    pub(crate) lane: bool,
     /// When the last ping went out.
     pub(crate) pinged: Option<Instant>,
     /// Whether bytes are being written.
@@ -88,8 +84,6 @@ pub(crate) struct Offered {
 /// What both ends know when they have said hello.
 pub(crate) struct Parties {
     pub(crate) hello: Hello,
-    /// Whether the connection is for payloads alone.
-    pub(crate) lane: bool,
     pub(crate) dialled: bool,
     pub(crate) address: String,
     pub(crate) kind: &'static str,
@@ -97,8 +91,7 @@ pub(crate) struct Parties {
 
 impl Live {
     pub(crate) fn new(id: u64, parties: Parties, trusted: bool, traffic: Arc<Traffic>) -> Self {
-        let Parties { hello, dialled, address, kind, lane } = parties;
-        let Hello { run, started, announcement, .. } = hello;
+        let Parties { hello: Hello { run, started, announcement, .. }, dialled, address, kind } = parties;
         Self {
             id,
             node: announcement.node,
@@ -106,7 +99,6 @@ impl Live {
             started,
             announcement,
             dialled,
-            lane,
             address,
             kind,
             since: Instant::now(),

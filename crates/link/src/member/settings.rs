@@ -125,12 +125,6 @@ pub(crate) struct Tuning {
     pub(crate) patience: Duration,
     /// How long a connection that was replaced may take to end what it had begun.
     pub(crate) retire: Duration,
-    /// Whether long payloads get a connection of their own.
-    pub(crate) lanes: bool,
-    /// How long a lane for payloads stays when nothing passes.
-    pub(crate) lane_idle: Duration,
-    /// When a lane that was asked for in vain is asked for again.
-    pub(crate) lane_again: Duration,
     /// The first and the longest delay between two attempts to dial a node.
     pub(crate) redial: (Duration, Duration),
 }
@@ -147,9 +141,6 @@ impl Default for Tuning {
             prove: Duration::from_secs(2),
             patience: Duration::from_secs(20),
             retire: Duration::from_secs(30),
-            lanes: true,
-            lane_idle: Duration::from_secs(60),
-            lane_again: Duration::from_secs(30),
             redial: (Duration::from_millis(250), Duration::from_secs(30)),
         }
     }

@@ -33,15 +33,13 @@ pub struct ConnectionView {
     pub kind: &'static str,
     /// Whether this end dialled.
     pub dialled: bool,
-    /// Whether there is a second one for long payloads.
-    pub lane: bool,
     /// For how long it has been there.
     pub age: Duration,
     /// The last round trip that was measured, in microseconds.
     pub round_trip: Option<u64>,
-    /// Bytes received, on both.
+    /// Bytes received on it.
     pub received: u64,
-    /// Bytes sent, on both.
+    /// Bytes sent on it.
     pub sent: u64,
 }
 
@@ -62,23 +60,18 @@ fn view(hub: &Hub, node: NodeId) -> LinkView {
     };
     if let Some(whom) = hub.known(&node) {
         let state = whom.state.lock();
-        view.connection = state.live.as_ref().map(|live| connection(live, state.lane.as_deref()));
+        view.connection = state.live.as_ref().map(|live| connection(live));
         (view.queued, view.dropped, view.failure) = (state.queue.bytes(), state.dropped, state.failure.clone());
     }
     view
 }
 
-fn connection(live: &Live, lane: Option<&Live>) -> ConnectionView {
-    let (mut received, mut sent, round_trip) = live.traffic.figures();
-    if let Some(lane) = lane {
-        let (more_received, more_sent, _) = lane.traffic.figures();
-        (received, sent) = (received + more_received, sent + more_sent);
-    }
+fn connection(live: &Live) -> ConnectionView {
+    let (received, sent, round_trip) = live.traffic.figures();
     ConnectionView {
         address: live.address.clone(),
         kind: live.kind,
         dialled: live.dialled,
-        lane: lane.is_some(),
         age: live.since.elapsed(),
         round_trip,
         received,

@@ -73,12 +73,10 @@ pub enum Kind {
     Presence,
     /// The last frame of an end. Body: [`Farewell`].
     Farewell,
-    /// To the end that dialled: dial a connection for payloads. No body.
-    Lane,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 11] = [
         Self::Hello,
         Self::Welcome,
         Self::Letter,
@@ -90,7 +88,6 @@ impl Kind {
         Self::Prove,
         Self::Presence,
         Self::Farewell,
-        Self::Lane,
     ];
 
     /// The byte that stands for it.
@@ -104,7 +101,7 @@ impl Kind {
     pub const fn lengths(self) -> (usize, usize) {
         match self {
             Self::Hello => (40, HELLO_BYTES_MAX),
-            Self::Welcome | Self::Go | Self::Lane => (0, 0),
+            Self::Welcome | Self::Go => (0, 0),
             Self::Letter => (0, LETTER_MAX),
             Self::Piece => (1, PIECE_MAX),
             Self::Ping | Self::Pong => (8, 8),
@@ -176,18 +173,6 @@ pub enum Purpose {
     Letters,
     /// To see who is there; it is closed at once.
     Look,
-    /// For letters with long payloads alone, beside one for letters.
-    Payloads,
-}
-
-impl Purpose {
-    const ALL: [Self; 3] = [Self::Letters, Self::Look, Self::Payloads];
-
-    /// The byte that stands for it.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        self as u8 + 1
-    }
 }
 
 /// The first frame of each end. It never changes: whatever version they speak, both can read it.
@@ -213,7 +198,10 @@ impl Message for Hello {
     fn encode(&self, body: &mut BodyWriter<'_>) {
         body.u16(self.oldest);
         body.u16(self.newest);
-        body.u8(self.purpose.code());
+        body.u8(match self.purpose {
+            Purpose::Letters => 1,
+            Purpose::Look => 2,
+        });
         body.bytes(&[0; 3]);
         body.bytes(&self.run);
         body.u64(self.started);
@@ -223,9 +211,11 @@ impl Message for Hello {
 
     fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
         let (oldest, newest) = (body.u16()?, body.u16()?);
-        let code = body.u8()?;
-        let purpose = Purpose::ALL.into_iter().find(|purpose| purpose.code() == code);
-        let purpose = purpose.ok_or(BodyError::BadValue { field: "purpose" })?;
+        let purpose = match body.u8()? {
+            1 => Purpose::Letters,
+            2 => Purpose::Look,
+            _ => return Err(BodyError::BadValue { field: "purpose" }),
+        };
         body.array::<3>()?;
         Ok(Self {
             oldest,

@@ -2,7 +2,6 @@
 
 use super::{End, rights};
 use crate::member::carrier::Stream;
-use crate::member::dial;
 use crate::member::first::first;
 use crate::member::frames::{Broken, FrameReader};
 use crate::member::greet::plain;
@@ -98,7 +97,6 @@ impl Reader {
             Kind::Letter => return self.letter(head).await,
             Kind::Piece => self.piece(head.length as usize).await?,
             Kind::Go => self.go()?,
-            Kind::Lane => self.lane()?,
             Kind::Ping => {
                 let ping = self.array(head).await?;
                 self.live.outbox.lock().pong = Some(ping);
@@ -196,17 +194,6 @@ impl Reader {
         outbox.granted += 1;
         drop(outbox);
         self.live.wake();
-        Ok(())
-    }
-
-    fn lane(&self) -> Result<(), Broken> {
-        if !self.live.dialled || self.live.lane {
-            return Err(Broken::Misplaced("a connection for payloads was asked of an end that cannot dial it"));
-        }
-        let whom = self.hub.correspondent(self.live.node);
-        if whom.wants_lane(&self.live, &self.hub.tuning) {
-            self.hub.runtime.spawn(dial::lane(self.hub.clone(), self.live.clone()));
-        }
         Ok(())
     }
 

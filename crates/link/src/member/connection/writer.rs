@@ -6,7 +6,6 @@
 use super::{End, say};
 use crate::member::carrier::Stream;
 use crate::member::correspondent::Correspondent;
-use crate::member::dial;
 use crate::member::first::first;
 use crate::member::frames::{Broken, frame, write_all};
 use crate::member::hub::Hub;
@@ -164,9 +163,6 @@ impl Writer {
         for challenge in std::mem::take(&mut outbox.prove) {
             frame(out, Kind::Prove, |body| body.bytes(&challenge));
         }
-        if std::mem::take(&mut outbox.lane) {
-            frame(out, Kind::Lane, |_| {});
-        }
         let waits = outbox.busy || !outbox.offered.is_empty();
         let due = outbox.pinged.is_none_or(|at| waits && at.elapsed() >= self.hub.tuning.patience / 2);
         if due && outbox.asked.is_none() {
@@ -201,22 +197,8 @@ impl Writer {
         }
         while self.batch.len() < BATCH && self.live.outbox.lock().offered.len() < OFFERS_MAX {
             let Some(letter) = self.whom.next(&self.live, true, &self.hub.tuning) else { break };
-            self.ask_for_lane();
             put_letter(&mut self.batch, &letter.letter, letter.payload.len());
             self.live.outbox.lock().offered.push_back(Offered { letter, sent: 0 });
-        }
-    }
-
-    /// A payload goes out between letters: it would keep them waiting less on a connection of its own. Until that is
-    /// there, and where there can be none, this one will do.
-    fn ask_for_lane(&self) {
-        if !self.live.lane && self.whom.wants_lane(&self.live, &self.hub.tuning) {
-            if self.live.dialled {
-                self.hub.runtime.spawn(dial::lane(self.hub.clone(), self.live.clone()));
-            } else {
-                self.live.outbox.lock().lane = true;
-                self.live.wake();
-            }
         }
     }
 

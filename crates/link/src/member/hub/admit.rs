@@ -12,7 +12,7 @@ use crate::member::live::Live;
 use crate::member::settings::{CLOCK_TOLERANCE, HINTS_MAX};
 use okapi_base::NodeId;
 use okapi_wire::peer::announce::ADDRESSES_MAX;
-use okapi_wire::peer::link::{Farewell, Hello, Presence, Purpose, Reason};
+use okapi_wire::peer::link::{Farewell, Hello, Presence, Reason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,7 +25,7 @@ impl Hub {
     /// A connection on which both ends have said hello, not yet in use.
     pub(crate) fn meet(&self, greeting: &Greeting, hello: Hello, trusted: bool) -> Arc<Live> {
         let ahead = hello.stamp.cast_signed().wrapping_sub((self.settings.clock)().cast_signed());
-        if ahead.unsigned_abs() > CLOCK_TOLERANCE && hello.purpose == Purpose::Letters {
+        if ahead.unsigned_abs() > CLOCK_TOLERANCE {
             self.host.happened(Event::ClockOff { node: greeting.node(), milliseconds: ahead });
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -36,16 +36,13 @@ impl Hub {
     /// [`Hub::start`] then, or given up by [`Hub::never_began`].
     pub(crate) async fn admit(self: &Arc<Self>, fresh: &Arc<Live>) -> Result<(), Farewell> {
         let whom = self.correspondent(fresh.node);
-        if fresh.lane {
-            return admit_lane(&whom, fresh);
-        }
         loop {
             let old = {
                 let mut state = whom.state.lock();
                 match state.live.clone() {
                     Some(old) if !self.yields(&old, fresh) => old,
                     old => {
-                        state.take_in(fresh);
+                        state.live = Some(fresh.clone());
                         drop(state);
                         self.took(fresh, old);
                         return Ok(());
@@ -65,7 +62,7 @@ impl Hub {
                 _ => {
                     let mut state = whom.state.lock();
                     if state.live.as_ref().is_some_and(|live| live.id == old.id) {
-                        state.take_in(fresh);
+                        state.live = Some(fresh.clone());
                         drop(state);
                         self.took(fresh, Some(old));
                         return Ok(());
@@ -112,7 +109,7 @@ impl Hub {
     pub(crate) fn start(self: &Arc<Self>, live: Arc<Live>, greeting: Greeting, place: Option<OwnedSemaphorePermit>) {
         match self.host.standing(&live.node) {
             // Whom this node dialled it knows.
-            Standing::Stranger if live.is_trusted() && !live.lane => self.exchange(&live),
+            Standing::Stranger if live.is_trusted() => self.exchange(&live),
             // It may have changed since the hello, when a review did not find the connection yet.
             _ => self.judge(&live),
         }
@@ -134,8 +131,10 @@ impl Hub {
     /// What nodes are to the group may have changed.
     pub(crate) fn review(&self) {
         for whom in self.correspondents() {
-            let connections: Vec<_> = whom.state.lock().connections().cloned().collect();
-            connections.iter().for_each(|live| self.judge(live));
+            let live = whom.state.lock().live.clone();
+            if let Some(live) = live {
+                self.judge(&live);
+            }
         }
     }
 
@@ -145,9 +144,7 @@ impl Hub {
             Standing::Parted => live.close(plain(Reason::Parted, PARTED)),
             Standing::Member => {
                 live.trusted.store(true, Ordering::Relaxed);
-                if !live.lane {
-                    self.exchange(live);
-                }
+                self.exchange(live);
             }
             Standing::Stranger => {}
         }
@@ -170,22 +167,15 @@ impl Hub {
         for offered in offered.into_iter().rev() {
             state.queue.put_back(offered.letter);
         }
-        if state.lane.as_ref().is_some_and(|lane| lane.id == live.id) {
-            state.lane = None;
-        }
         if was_current {
             state.live = None;
-            // It ends what it has begun. The next connection has its own.
-            if let Some(lane) = state.lane.take() {
-                lane.close(plain(Reason::Replaced, "the connection for letters is gone"));
-            }
             state.failure = Some(why.clone());
             if live.since.elapsed() >= self.tuning.handshake {
                 state.backoff.reset();
             }
             state.not_before = Instant::now() + state.backoff.delay();
-        } else {
-            state.wake();
+        } else if let Some(current) = &state.live {
+            current.wake();
         }
         let dial = state.live.is_none() && !state.dialling && !state.queue.is_empty() && !self.is_stopping();
         state.dialling |= dial;
@@ -251,17 +241,4 @@ impl Hub {
             self.host.happened(Event::Refused { node, address: address.to_owned(), why: why.to_owned() });
         }
     }
-}
-
-/// Lets long payloads take this connection, if there is one for letters between the same two processes.
-fn admit_lane(whom: &Correspondent, fresh: &Arc<Live>) -> Result<(), Farewell> {
-    let mut state = whom.state.lock();
-    if state.live.as_ref().is_none_or(|live| live.run != fresh.run) || !fresh.is_trusted() {
-        return Err(plain(Reason::Done, "there is no connection for letters beside which this one could be"));
-    }
-    if let Some(old) = state.lane.replace(fresh.clone()) {
-        old.close(plain(Reason::Replaced, "another connection for payloads is in use"));
-    }
-    state.wake();
-    Ok(())
 }

@@ -20,16 +20,16 @@ type Stream = Box<dyn crate::member::carrier::Stream>;
 
 /// One end of a stream, driven by the test's own thread.
 pub(super) struct Raw {
-    runtime: Arc<Runtime>,
-    identity: Arc<Identity>,
+    runtime: Runtime,
+    identity: Identity,
     reader: FrameReader<ReadHalf<Stream>>,
     writer: WriteHalf<Stream>,
 }
 
 /// A place where a node can be dialled that does what the test does.
 pub(super) struct RawListener {
-    runtime: Arc<Runtime>,
-    identity: Arc<Identity>,
+    runtime: Runtime,
+    identity: Identity,
     listener: TcpListener,
 }
 
@@ -37,7 +37,7 @@ impl RawListener {
     pub(super) fn new(seed: u8) -> Self {
         let runtime = runtime();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        Self { runtime, identity: Arc::new(Identity::from_seed(&[seed; 32]).unwrap()), listener }
+        Self { runtime, identity: Identity::from_seed(&[seed; 32]).unwrap(), listener }
     }
 
     pub(super) fn id(&self) -> NodeId {
@@ -49,12 +49,12 @@ impl RawListener {
     }
 
     /// Takes one connection.
-    pub(super) fn accept(&self) -> Raw {
+    pub(super) fn accept(self) -> Raw {
         let stream = self.runtime.block_on(async {
             let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.unwrap().unwrap();
             TlsAcceptor::from(Tls::new(&self.identity).server()).accept(stream).await.unwrap()
         });
-        Raw::new(self.runtime.clone(), self.identity.clone(), Box::new(stream))
+        Raw::new(self.runtime, self.identity, Box::new(stream))
     }
 }
 
@@ -66,7 +66,7 @@ impl Raw {
 
     pub(super) fn dial_as(seed: u8, to: &Node, protocol: Protocol) -> Self {
         let runtime = runtime();
-        let identity = Arc::new(Identity::from_seed(&[seed; 32]).unwrap());
+        let identity = Identity::from_seed(&[seed; 32]).unwrap();
         let config = Tls::new(&identity).client(Some(to.id()), Arc::new(OnceLock::new()), protocol);
         let target = to.links.targets()[0];
         let stream = runtime.block_on(async {
@@ -77,7 +77,7 @@ impl Raw {
         Self::new(runtime, identity, Box::new(stream))
     }
 
-    fn new(runtime: Arc<Runtime>, identity: Arc<Identity>, stream: Stream) -> Self {
+    fn new(runtime: Runtime, identity: Identity, stream: Stream) -> Self {
         let rate = || Arc::new(Rate::new(0, tokio::time::Instant::now()));
         let (read, writer) = split(stream);
         let traffic = Traffic::new(rate(), rate(), PATIENCE);
@@ -113,37 +113,8 @@ impl Raw {
 
     /// The same, and is taken in.
     pub(super) fn enter(&mut self) {
-        self.enter_for(Purpose::Letters);
-    }
-
-    pub(super) fn send_hello(&mut self, purpose: Purpose) {
-        let hello = Hello { purpose, ..self.hello() };
-        self.say(Kind::Hello, |body| hello.encode(body));
-    }
-
-    pub(super) fn enter_for(&mut self, purpose: Purpose) {
-        self.send_hello(purpose);
-        assert_eq!(self.frame().unwrap().0.kind, Kind::Hello);
+        self.greet();
         assert_eq!(self.frame().unwrap().0.kind, Kind::Welcome);
-    }
-
-    /// Takes in whoever dialled, and says what for.
-    pub(super) fn welcome(&mut self) -> Purpose {
-        let hello = Hello::parse(&self.frame_of(Kind::Hello)).unwrap();
-        let answer = Hello { purpose: hello.purpose, ..self.hello() };
-        self.say(Kind::Hello, |body| answer.encode(body));
-        self.say(Kind::Welcome, |_| {});
-        hello.purpose
-    }
-
-    /// Gives its go to a payload of so many bytes, and takes it.
-    pub(super) fn take_payload(&mut self, bytes: usize) {
-        self.say(Kind::Go, |_| {});
-        let mut came = 0;
-        while came < bytes {
-            came += self.frame_of(Kind::Piece).len();
-        }
-        assert_eq!(came, bytes);
     }
 
     pub(super) fn say(&mut self, kind: Kind, body: impl FnOnce(&mut BodyWriter<'_>)) {
@@ -205,6 +176,6 @@ impl Raw {
     }
 }
 
-fn runtime() -> Arc<Runtime> {
-    Arc::new(tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap())
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
