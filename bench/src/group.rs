@@ -109,7 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
 fn describe(scale: Scale, folder: &Path) {
     println!(
         "A file of {} MiB, {} rounds; all on this machine, over loopback, files under {}.\n\
-         okapi:   13 nodes of as many members, 4 of 12, encrypted, every shard synced: 3 times the data\n\
+         okapi:   15 nodes of as many members, 4 of 12, encrypted, every shard synced: 3 times the data\n\
          gluster: 6 bricks, 4 of 6, mounted by FUSE, neither encrypted nor signed, synced at the end: 1.5 times the data\n\
          tahoe:   12 servers, 4 of 12, encrypted, nothing synced: 3 times the data\n\
          Processor time is that of all processes of a system together, those of its commands too; the kernel's own\n\

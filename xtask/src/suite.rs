@@ -21,7 +21,13 @@ struct Tally {
 }
 
 /// Programs that the tests themselves run, and the packages they come from. A test that lacks one fails.
-const PROGRAMS: &[(&str, &str)] = &[("openssl", "openssl"), ("script", "bsdutils"), ("setsid", "util-linux")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("openssl", "openssl"),
+    ("script", "bsdutils"),
+    ("setsid", "util-linux"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+];
 
 /// Runs everything and closes with one line of counts.
 pub(crate) fn run() -> Result<(), String> {

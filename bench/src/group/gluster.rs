@@ -129,17 +129,22 @@ impl Gluster {
         }
         said(&mut self.tell(&["volume", "heal", VOLUME, "full"]))?;
         let part = payload.bytes / (BRICKS - LOST.len()) as u64;
-        // Its length is there at once; what counts is what lies on the disk.
-        let on_disk =
-            |number: &usize| self.brick(*number).join("payload").metadata().map_or(0, |file| file.blocks() * 512);
-        let healed = |number: &usize| on_disk(number) >= part;
-        until("the repair", PATIENCE, || Ok(LOST.iter().all(healed) && self.has_nothing_to_heal()?))
+        let healed = |number: &usize| self.is_on_disk(*number, part) && self.version(*number) == self.version(1);
+        until("the repair", PATIENCE, || Ok(LOST.iter().all(healed)))
     }
 
-    fn has_nothing_to_heal(&self) -> Result<bool, Fault> {
-        let told = said(&mut self.tell(&["volume", "heal", VOLUME, "info"]))?;
-        let counts: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("Number of entries: ")).collect();
-        Ok(counts.len() == BRICKS && counts.iter().all(|count| *count == "0"))
+    /// Whether a brick has its part of the file: the length is there at once, what counts is what lies on the disk.
+    fn is_on_disk(&self, number: usize, part: u64) -> bool {
+        self.brick(number).join("payload").metadata().is_ok_and(|file| file.blocks() * 512 >= part)
+    }
+
+    /// How often the file was written, as a brick notes it once it has all of that. (`heal info` tells it, too, but only
+    /// for a manager at its usual socket.)
+    fn version(&self, number: usize) -> Option<[u8; 16]> {
+        let mut version = [0; 16];
+        let path = self.brick(number).join("payload");
+        let length = rustix::fs::getxattr(path, "trusted.ec.version", &mut version[..]).ok()?;
+        (length == version.len()).then_some(version)
     }
 
     /// Small files, each synced.

@@ -11,9 +11,10 @@ use okapi_client::group::{GroupState, GroupStatus, MemberPresence, NodeId, Shape
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Four of twelve needs twelve others.
-const NODES: usize = 13;
-/// Nodes that are lost, and as many that come before, so that twelve others are left.
+/// Four of twelve needs twelve others, also once nodes are lost. All are there from the beginning: a list of members that
+/// has just changed must rest before anything is placed by it.
+const NODES: usize = 13 + LOST;
+/// Nodes that are lost.
 const LOST: usize = 2;
 /// The name of the file as a record.
 const RECORD: &str = "payload";
@@ -102,11 +103,17 @@ impl Okapi {
         })
     }
 
-    /// Kills nodes and removes their disks, once as many new ones are there; and waits until the others have noticed.
+    /// Kills nodes and removes their disks, and waits until the others have noticed.
     fn lose(&mut self) -> Result<(), Fault> {
-        self.grow(NODES + LOST)?;
+        // The last to join get their parts only once the list of members has rested, which takes minutes.
+        let owner = self.owner();
+        until("that all others hold a part", PATIENCE, || {
+            let status = owner.status()?;
+            let mut others = status.members.iter().filter(|member| member.node != owner.id);
+            Ok(others.all(|member| member.holds_for_us > status.own.bytes / 100))
+        })?;
         self.settle()?;
-        let mut lost: Vec<Node> = self.nodes.drain(NODES - LOST..NODES).collect();
+        let mut lost = self.nodes.split_off(NODES - LOST);
         for node in &lost {
             self.lost_bytes += node.status()?.halves.server_used;
         }

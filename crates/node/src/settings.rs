@@ -66,6 +66,8 @@ pub struct GroupSettings {
     pub local_network: bool,
     /// Whether work for the group pauses while the machine runs on battery.
     pub pause_on_battery: bool,
+    /// Whether a restore ends without what only members know of that do not answer.
+    pub without_silent: bool,
 }
 
 impl NodeSettings {

@@ -78,7 +78,7 @@ fn encode(yard: &mut impl Yard, name: SegmentName, shape: Shape, wanted: &[u8]) 
     for (index, bytes) in (0..).zip(code::encode(shape, &segment, &all).expect("all indexes are the shape's")) {
         roots.push(hash(&bytes));
         if wanted.contains(&index) {
-            shards.push((index, Blob::from(bytes)));
+            shards.push((index, bytes));
         }
     }
     Some(Done::Shards { shards, roots })
@@ -88,7 +88,7 @@ fn rebuild(bytes: u64, shape: Shape, have: &[(u8, Blob)], wanted: &[u8]) -> Done
     let have: Vec<(u8, &[u8])> = have.iter().map(|(index, bytes)| (*index, &**bytes)).collect();
     match code::rebuild(shape, bytes, &have, wanted) {
         Ok(shards) => {
-            let shards = wanted.iter().copied().zip(shards.into_iter().map(Blob::from)).collect();
+            let shards = wanted.iter().copied().zip(shards).collect();
             Done::Shards { shards, roots: Vec::new() }
         }
         Err(_) => Done::Lost,
@@ -98,7 +98,7 @@ fn rebuild(bytes: u64, shape: Shape, have: &[(u8, Blob)], wanted: &[u8]) -> Done
 fn restore(yard: &mut impl Yard, name: SegmentName, bytes: u64, shape: Shape, have: &[(u8, Blob)]) -> Done {
     let have: Vec<(u8, &[u8])> = have.iter().map(|(index, bytes)| (*index, &**bytes)).collect();
     match code::join(shape, bytes, &have) {
-        Ok(segment) if hash(&segment).0 == name.0 => stored(yard.put_segment(name, Blob::from(segment))),
+        Ok(segment) if hash(&segment).0 == name.0 => stored(yard.put_segment(name, segment)),
         _ => Done::Lost,
     }
 }

@@ -54,6 +54,8 @@ pub const PING_PER_NODE: Duration = Duration::from_secs(30);
 pub const PING_MIN: Duration = Duration::from_secs(5 * 60);
 /// The longest time between two pings of the same node.
 pub const PING_MAX: Duration = Duration::from_secs(60 * 60);
+/// The shortest time between two pings of a node that the driver could not reach.
+pub const REACH_MIN: Duration = Duration::from_secs(15);
 /// Time between two audits of the same holder.
 pub const AUDIT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Leaves asked for in one audit.

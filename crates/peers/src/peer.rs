@@ -267,13 +267,16 @@ impl Peer {
         if from == self.node {
             return self.refuse(Refusal::NotYours);
         }
-        let letter = match self.post.open(self.now, from, letter, &payload) {
-            Ok(letter) => letter,
+        let (letter, anew) = match self.post.open(self.now, from, letter, &payload) {
+            Ok(opened) => opened,
             Err(refusal) => return self.refuse(refusal),
         };
         match self.may_speak(from, &letter.body) {
             Ok(()) => {
                 self.heard(from);
+                if anew {
+                    self.started_anew(from);
+                }
                 self.read(from, letter, payload);
             }
             Err(refusal) => self.refuse(refusal),

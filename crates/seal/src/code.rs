@@ -9,6 +9,8 @@
 use okapi_base::Shape;
 use rusty_erasure::Matrix;
 use std::borrow::Cow;
+use std::iter::repeat_n;
+use std::sync::Arc;
 
 /// Bytes of each shard that are worked on at a time: with eight sources they stay in the nearest caches while all the
 /// wanted shards are made of them.
@@ -53,7 +55,7 @@ pub enum CodeError {
 
 /// The `wanted` shards of a segment, in the order in which they are named, [`Shape::shard_bytes`] each. Only these are
 /// computed.
-pub fn encode(shape: Shape, segment: &[u8], wanted: &[u8]) -> Result<Vec<Vec<u8>>, CodeError> {
+pub fn encode(shape: Shape, segment: &[u8], wanted: &[u8]) -> Result<Vec<Arc<[u8]>>, CodeError> {
     let shard_bytes = shard_bytes(shape, segment.len());
     let pieces: Vec<Cow<'_, [u8]>> = (0..shape.k()).map(|at| piece(segment, at, shard_bytes)).collect();
     let sources: Vec<(u8, &[u8])> = (0..).zip(pieces.iter().map(AsRef::as_ref)).collect();
@@ -67,22 +69,29 @@ pub fn rebuild(
     segment_bytes: u64,
     have: &[(u8, &[u8])],
     wanted: &[u8],
-) -> Result<Vec<Vec<u8>>, CodeError> {
+) -> Result<Vec<Arc<[u8]>>, CodeError> {
     let sources = sources(shape, segment_bytes, have)?;
     make(shape, &sources, wanted, sources[0].1.len())
 }
 
 /// The segment of `segment_bytes`, from any k of its shards. More than k may be given.
-pub fn join(shape: Shape, segment_bytes: u64, have: &[(u8, &[u8])]) -> Result<Vec<u8>, CodeError> {
+pub fn join(shape: Shape, segment_bytes: u64, have: &[(u8, &[u8])]) -> Result<Arc<[u8]>, CodeError> {
     let sources = sources(shape, segment_bytes, have)?;
     let shard_bytes = sources[0].1.len();
-    // No more than what was given: each of k shards has this length.
-    let mut segment = vec![0; shard_bytes * shape.k()];
+    // No more than what was given: each of k shards has its length.
+    let mut segment: Arc<[u8]> =
+        repeat_n(0, usize::try_from(segment_bytes).expect("k shards of it lie in memory")).collect();
     if shard_bytes > 0 {
+        let whole = Arc::get_mut(&mut segment).expect("nobody else has it yet");
+        // Pieces at the end may be cut, or not be there at all: they are made beside it.
+        let mut beside = vec![vec![0; shard_bytes]; shape.k() - whole.len() / shard_bytes];
+        let mut pieces: Vec<&mut [u8]> = whole.chunks_exact_mut(shard_bytes).collect();
+        pieces.extend(beside.iter_mut().map(Vec::as_mut_slice));
         let indexes: Vec<u8> = (0..).take(shape.k()).collect();
-        fill(shape, &sources, &indexes, &mut segment.chunks_mut(shard_bytes).collect::<Vec<_>>());
+        fill(shape, &sources, &indexes, &mut pieces);
+        let end = whole.len() - whole.len() % shard_bytes;
+        whole[end..].iter_mut().zip(beside.iter().flatten()).for_each(|(to, from)| *to = *from);
     }
-    segment.truncate(usize::try_from(segment_bytes).expect("k shards of it lie in memory"));
     Ok(segment)
 }
 
@@ -133,11 +142,20 @@ fn check(shape: Shape, indexes: impl Iterator<Item = u8>) -> Result<(), CodeErro
     Ok(())
 }
 
-fn make(shape: Shape, sources: &[(u8, &[u8])], wanted: &[u8], shard_bytes: usize) -> Result<Vec<Vec<u8>>, CodeError> {
+fn make(shape: Shape, sources: &[(u8, &[u8])], wanted: &[u8], shard_bytes: usize) -> Result<Vec<Arc<[u8]>>, CodeError> {
     check(shape, wanted.iter().copied())?;
-    // One by one: a cloned vector would be written twice.
-    let mut shards: Vec<Vec<u8>> = wanted.iter().map(|_| vec![0; shard_bytes]).collect();
-    fill(shape, sources, wanted, &mut shards.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+    let rows = rows(shape, sources, wanted);
+    let rows = rows.as_bytes().chunks(shape.k());
+    let shard = |row: &[u8]| match copied(row) {
+        Some(source) => Arc::from(sources[source].1),
+        None => repeat_n(0, shard_bytes).collect(),
+    };
+    let mut shards: Vec<Arc<[u8]>> = rows.clone().zip(wanted).map(|(row, _)| shard(row)).collect();
+    let sums = rows.zip(&mut shards).filter(|(row, _)| copied(row).is_none());
+    let sums = sums.map(|(row, shard)| (row, Arc::get_mut(shard).expect("nobody else has it yet")));
+    let (coefficients, mut sums): (Vec<&[u8]>, Vec<&mut [u8]>) = sums.unzip();
+    let sources: Vec<&[u8]> = sources.iter().map(|(_, bytes)| *bytes).collect();
+    add_up(&coefficients.concat(), &sources, &mut sums);
     Ok(shards)
 }
 

@@ -174,6 +174,8 @@ struct Inner {
     work: Condvar,
     /// There is something to make durable.
     sync_work: Condvar,
+    /// Whoever makes durable waits until something is appended.
+    sync_dozes: AtomicBool,
     /// Something was written, or became durable, or failed.
     progress: Condvar,
     /// So much was written that puts need not wait any more.
@@ -207,6 +209,8 @@ struct Inner {
     crowded: AtomicBool,
     keeper_stopping: Mutex<bool>,
     keeper_wakes: Condvar,
+    /// The keeper looks only now and then, until something is appended.
+    keeper_dozes: AtomicBool,
     put_bytes: AtomicU64,
     written_bytes: AtomicU64,
     moved_bytes: AtomicU64,
@@ -234,6 +238,7 @@ impl Log {
             pipe: Mutex::new(Pipe::starting_at(sequence)),
             work: Condvar::new(),
             sync_work: Condvar::new(),
+            sync_dozes: AtomicBool::new(false),
             progress: Condvar::new(),
             room: Condvar::new(),
             committer: Committer::default(),
@@ -255,6 +260,7 @@ impl Log {
             crowded: AtomicBool::new(false),
             keeper_stopping: Mutex::new(false),
             keeper_wakes: Condvar::new(),
+            keeper_dozes: AtomicBool::new(false),
             put_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             moved_bytes: AtomicU64::new(0),

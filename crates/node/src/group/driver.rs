@@ -78,6 +78,8 @@ pub(crate) struct Driver {
     pub(crate) sealed_key: Blob,
     pub(crate) halted: Option<String>,
     pub(crate) join_note: String,
+    /// Whom it asked last to let it in.
+    pub(crate) asked: Option<NodeId>,
     pub(crate) events: VecDeque<(u64, String)>,
     pub(crate) tally: Tally,
     clock: Clock,
@@ -101,7 +103,7 @@ pub(crate) struct Driver {
     /// Called once everything has come back.
     restored: Option<Box<dyn FnOnce() + Send>>,
     /// Whom a node that comes back asks first.
-    restores_via: Option<NodeId>,
+    pub(crate) restores_via: Option<NodeId>,
 }
 
 /// What a driver is made of.
@@ -138,6 +140,7 @@ impl Driver {
             sealed_key,
             halted: None,
             join_note: String::new(),
+            asked: None,
             events: VecDeque::new(),
             tally: Tally::default(),
             clock: Clock::start(),

@@ -34,7 +34,6 @@ pub(crate) fn report(driver: &Driver, from: &Sources<'_>) -> GroupStatus {
     (status.number, status.name) = (from.number, from.gift.name.clone());
     status.shape = peer.wanted_shape();
     status.state = state(driver);
-    status.note = driver.halted.clone().unwrap_or_else(|| driver.join_note.clone());
     let (user, server) = from.gift.halves();
     let user_used = from.log.map_or(0, |log| log.usage().held_bytes);
     let server_used = peer.held().map(|(_, bytes)| bytes).sum();
@@ -43,6 +42,7 @@ pub(crate) fn report(driver: &Driver, from: &Sources<'_>) -> GroupStatus {
     (status.own, status.risks) = own(peer, open);
     status.restore = restore(peer);
     let links = from.carrier.links();
+    status.note = note(driver, &links);
     status.work = work(driver, &links);
     status.members = members(peer, &links, (&from.gift.name, &from.carrier.addresses().join(" and ")));
     let events = driver.events.iter().rev().take(EVENTS_MAX).rev();
@@ -61,6 +61,15 @@ fn state(driver: &Driver) -> GroupState {
         Phase::Settled if peer.members().iter().count() > 1 => GroupState::Member,
         Phase::Settled => GroupState::Alone,
     }
+}
+
+/// Why it has halted, did not join, or cannot reach whom it asked.
+fn note(driver: &Driver, links: &BTreeMap<NodeId, LinkFacts>) -> String {
+    let said = driver.halted.as_ref().or(Some(&driver.join_note)).filter(|said| !said.is_empty());
+    let asks = matches!(driver.peer.phase(), Phase::Joining | Phase::Restoring);
+    let link = driver.asked.or(driver.restores_via).filter(|_| asks).and_then(|node| links.get(&node));
+    let unreached = link.filter(|link| !link.connected && link.failed).map(|link| &link.address);
+    said.or(unreached).cloned().unwrap_or_default()
 }
 
 fn told(days: Days) -> u64 {
@@ -117,6 +126,7 @@ fn restore(peer: &Peer) -> GroupRestore {
         restored_bytes: view.live_bytes,
         waiting,
         members_needed: view.needed,
+        members_silent: view.silent,
     }
 }
 

@@ -21,7 +21,7 @@ use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
 use okapi_wire::Status;
 use okapi_wire::message::group::RISK_RECORDS_MAX;
-use okapi_wire::message::{GroupRisk, GroupStatus};
+use okapi_wire::message::{GroupRisk, GroupState, GroupStatus};
 use okapi_wire::peer::ticket::{ADDRESSES_MAX, Ticket, is_address};
 use parking_lot::{Mutex, RwLock};
 use std::io;
@@ -150,6 +150,7 @@ pub(crate) struct Returning {
     group: Arc<Group>,
     keys: Receiver<NodeKey>,
     done: Receiver<()>,
+    without_silent: bool,
 }
 
 impl Returning {
@@ -167,7 +168,8 @@ impl Returning {
                 let _ = restored.send(());
             }),
         };
-        Ok(Self { group: Group::start_restore(seat, via, back, carrier)?, keys, done })
+        let without_silent = seat.settings.without_silent;
+        Ok(Self { group: Group::start_restore(seat, via, back, carrier)?, keys, done, without_silent })
     }
 
     /// Waits until everything is back and the log can be opened.
@@ -185,18 +187,24 @@ impl Returning {
     fn watch(&self, progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>) -> Result<(), GroupError> {
         let path = self.group.data.join(KEY_FILE);
         let mut key = if path.exists() { Some(NodeKey::load(&path)?) } else { None };
+        let mut done = false;
         loop {
-            let done = self.done.recv_timeout(PROGRESS_EVERY).is_ok();
+            done |= self.done.recv_timeout(PROGRESS_EVERY).is_ok();
             if key.is_none()
                 && let Ok(found) = self.keys.try_recv()
             {
                 found.keep(&path)?;
                 key = Some(found);
             }
-            if progress(&self.group.status()).is_break() {
+            let status = self.group.status();
+            if progress(&status).is_break() {
                 return Err(GroupError::Interrupted);
             }
-            if let Some(key) = key.as_ref().filter(|_| done) {
+            // Whoever has not answered may know of segments that nobody else does. Once the log is in use they cannot come
+            // back any more, so it is for people to say that it is to go on without.
+            let is_whole = status.restore.members_silent == 0 || self.without_silent;
+            let is_back = done && is_whole && status.state != GroupState::Restoring;
+            if let Some(key) = key.as_ref().filter(|_| is_back) {
                 let system = |source| GroupError::System { what: "opening the directory of the log", source };
                 let disk = RealDisk::new(&self.group.data.join(LOG_FOLDER)).map_err(system)?;
                 return Ok(Log::finish_restore(&disk, key)?);
@@ -567,6 +575,7 @@ impl Driver {
             return Err(Refusal::new(Status::Exists, text));
         }
         self.join_note.clear();
+        self.asked = Some(ticket.via);
         let Ticket { via, group, secret, .. } = *ticket;
         self.input(Input::Order(Order::Join { via, group, secret }));
         Ok(())

@@ -3,12 +3,14 @@
 
 use super::driver::Event;
 use super::records::{Records, RecordsError};
+use super::yard::blob;
 use okapi_base::SegmentName;
 use okapi_peers::{Blob, Input};
 use okapi_seal::hash;
 use okapi_store::log::{ClosedSegment, Follower, Log, RealDisk, RestoreError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -209,11 +211,18 @@ impl Segments {
     /// A segment's bytes, as they lie.
     pub(crate) fn read(&self, name: SegmentName) -> Option<Blob> {
         let number = *self.known.lock().numbers.get(&name)?;
-        std::fs::read(self.path(number)).ok().map(Blob::from)
+        let mut file = File::open(self.path(number)).ok()?;
+        let bytes = file.metadata().ok()?.len();
+        blob(&mut file, bytes).ok()
     }
 
     /// A segment came back.
+    ///
+    /// Once the log is open only what it knows may be put back: the number of one that comes later may be another's.
     pub(crate) fn restore(&self, name: SegmentName, bytes: &[u8]) -> Result<(), RestoreError> {
+        if self.closings.lock().is_some() && self.number(name).is_none() {
+            return Err(RestoreError::Late);
+        }
         let number = Log::restore_segment(&self.disk, bytes)?;
         let mark = bytes.last_chunk::<192>().map_or([0; 12], |end| end[144..156].try_into().expect("12 bytes"));
         let row = Row { name, bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX), mark, released_by: 0 };

@@ -6,7 +6,8 @@ use okapi_peers::labour::{NoRoom, Yard};
 use okapi_peers::{Blob, ShardId};
 use okapi_seal::hash;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::iter::repeat_n;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,11 +33,13 @@ impl Shards {
     }
 
     /// A shard's bytes, and the root that was written with them.
-    pub(crate) fn read(&self, shard: ShardId) -> Option<(Vec<u8>, Digest)> {
-        let mut bytes = fs::read(self.path(shard)).ok()?;
-        let root = Digest(*bytes.last_chunk::<ROOT_BYTES>()?);
-        bytes.truncate(bytes.len() - ROOT_BYTES);
-        Some((bytes, root))
+    pub(crate) fn read(&self, shard: ShardId) -> Option<(Blob, Digest)> {
+        let mut file = File::open(self.path(shard)).ok()?;
+        let bytes = file.metadata().ok()?.len().checked_sub(ROOT_BYTES as u64)?;
+        let bytes = blob(&mut file, bytes).ok()?;
+        let mut root = [0; ROOT_BYTES];
+        file.read_exact(&mut root).ok()?;
+        Some((bytes, Digest(root)))
     }
 
     /// Whether a shard is there and is what was written.
@@ -106,6 +109,14 @@ fn parse(owner: NodeId, name: &str) -> Option<ShardId> {
     parts.next().is_none().then_some(ShardId { owner, segment, k, index })
 }
 
+/// The next bytes of a file, where they stay: to read them into a vector first would copy them all once more.
+pub(crate) fn blob(file: &mut File, bytes: u64) -> io::Result<Blob> {
+    let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+    let mut blob: Blob = repeat_n(0, bytes).collect();
+    file.read_exact(Arc::get_mut(&mut blob).expect("nobody else has it yet"))?;
+    Ok(blob)
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -140,7 +151,7 @@ impl Yard for Place {
     }
 
     fn shard(&mut self, shard: ShardId) -> Option<Blob> {
-        self.shards.read(shard).map(|(bytes, _)| Blob::from(bytes))
+        self.shards.read(shard).map(|(bytes, _)| bytes)
     }
 
     fn put_shard(&mut self, shard: ShardId, bytes: Blob) -> Result<(), NoRoom> {
@@ -168,7 +179,7 @@ mod tests {
         let bytes = vec![7; 5000];
         shards.write(shard(0), hash(&bytes), &bytes).unwrap();
         shards.write(shard(11), hash(b"x"), b"x").unwrap();
-        assert_eq!(shards.read(shard(0)), Some((bytes.clone(), hash(&bytes))));
+        assert_eq!(shards.read(shard(0)), Some((bytes.clone().into(), hash(&bytes))));
         let mut all = shards.list().unwrap();
         all.sort_unstable();
         assert_eq!(all, [shard(0), shard(11)]);

@@ -11,7 +11,7 @@ use crate::settings::Effective;
 use crate::size::{Count, Size, counted, lasted};
 use crate::standing;
 use crate::view::{Progress, shown};
-use okapi_client::group::{GroupRestore, GroupState, GroupStatus};
+use okapi_client::group::{GroupMember, GroupRestore, GroupState, GroupStatus, MemberPresence, MemberState};
 use okapi_node::group::{RestoreVia, Ticket, change_restore, is_address, pending_restore};
 use okapi_seal::{MemberSecret, RecoveryPhrase};
 use serde_json::json;
@@ -51,6 +51,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "-", hide_default_value = true)]
     phrase_file: PathBuf,
 
+    /// Go on without members that do not answer
+    ///
+    /// Once all is back that the others know of. What only those members know of stays with them, and does not come back
+    /// later. Without this, the restore waits until each of them has answered, or is counted as lost (`okapi lost`, on
+    /// another node).
+    #[arg(long)]
+    without_silent: bool,
+
     /// End the node once everything is back
     #[arg(long)]
     exit: bool,
@@ -84,9 +92,8 @@ impl Args {
         };
         let mut follow = Follow::begin(session);
         let started = Instant::now();
-        let running = Running::restore(&settings, secret.recipient_key(), &mut |status, told_to_end| {
-            follow.look(session, status, told_to_end)
-        });
+        let (key, without) = (secret.recipient_key(), self.without_silent);
+        let running = Running::restore(&settings, key, without, &mut |status, told| follow.look(session, status, told));
         let (failed, restored) = follow.end();
         if let Some(failure) = failed {
             return Err(failure);
@@ -200,13 +207,15 @@ fn restore_json(restore: &GroupRestore, rate: Option<u64>) -> serde_json::Value 
         "restored_bytes": restore.restored_bytes,
         "waiting": restore.waiting,
         "members_needed": restore.members_needed,
+        "members_silent": restore.members_silent,
         "bytes_per_second": rate,
     })
 }
 
 /// How far it is, how fast it goes, and what it waits for.
 fn progress_words(status: &GroupStatus, rate: Option<u64>) -> String {
-    let GroupRestore { segments, restored, bytes, restored_bytes, waiting, members_needed } = status.restore;
+    let GroupRestore { segments, restored, bytes, restored_bytes, waiting, members_needed, members_silent } =
+        status.restore;
     let note = if status.note.is_empty() { String::new() } else { format!("  ({})", shown(&status.note)) };
     if segments == 0 {
         return format!("asking the others what there is{note}");
@@ -222,8 +231,23 @@ fn progress_words(status: &GroupStatus, rate: Option<u64>) -> String {
     if members_needed > 0 {
         let needed = counted(u64::from(members_needed), "more node");
         parts.push(format!("{} wait for {needed} to be reached", counted(waiting, "segment")));
+    } else if members_silent > 0 && restored == segments {
+        parts.push(format!("waiting for {}, who may know of more; --without-silent goes on without", silent(status)));
     }
     parts.join("  ") + &note
+}
+
+/// Those that have not answered, as far as that can be told from who is here.
+fn silent(status: &GroupStatus) -> String {
+    let is_away = |member: &&GroupMember| {
+        member.state != MemberState::Parted && matches!(member.presence, MemberPresence::Away | MemberPresence::Gone)
+    };
+    let names: Vec<String> =
+        status.members.iter().filter(is_away).map(|member| standing::title(&member.name, &member.node.0)).collect();
+    if names.is_empty() {
+        return counted(u64::from(status.restore.members_silent), "node");
+    }
+    names.join(", ")
 }
 
 fn report(session: &mut Session, restore: &GroupRestore, took: Duration) -> Result<(), Failure> {
@@ -287,6 +311,9 @@ mod tests {
             "3.22 GiB of 12.4 GiB back  420 of 1,590 segments  30 MiB/s, about 5 min left  12 segments wait for 2 more \
              nodes to be reached"
         );
+        let whole = GroupRestore { restored: 1590, members_needed: 0, waiting: 0, ..status.restore };
+        let whole = progress_words(&GroupStatus { restore: whole, ..status.clone() }, None);
+        assert!(whole.ends_with(", who may know of more; --without-silent goes on without"), "{whole}");
         let restore = GroupRestore::default();
         let begun = GroupStatus { restore, note: "10.0.0.7:7072 does not answer".to_owned(), ..status };
         assert_eq!(progress_words(&begun, None), "asking the others what there is  (10.0.0.7:7072 does not answer)");

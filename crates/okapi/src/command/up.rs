@@ -79,11 +79,14 @@ impl Running {
     pub(crate) fn restore(
         settings: &Effective,
         key: RecipientKey,
+        without_silent: bool,
         look: &mut dyn FnMut(&GroupStatus, bool) -> ControlFlow<()>,
     ) -> Result<Self, Failure> {
         let mut signals = watched()?;
         allow_many_files();
-        let node = Node::restore(node_settings(settings)?, key, &mut |status| {
+        let mut wanted = node_settings(settings)?;
+        wanted.group.without_silent = without_silent;
+        let node = Node::restore(wanted, key, &mut |status| {
             let told_to_end = signals.pending().next().is_some();
             look(status, told_to_end)
         });
@@ -143,6 +146,7 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         download_rate: node.download_rate.0,
         local_network: node.local_network,
         pause_on_battery: node.pause_on_battery,
+        without_silent: false,
     };
     Ok(NodeSettings {
         group,

@@ -47,6 +47,7 @@ pub(crate) fn json(status: &GroupStatus) -> Value {
             "restored_bytes": restore.restored_bytes,
             "waiting": restore.waiting,
             "members_needed": restore.members_needed,
+            "members_silent": restore.members_silent,
         },
         "members": status.members.iter().map(member_json).collect::<Vec<_>>(),
         "events": status.events.iter().map(|event| json!({"ms": event.stamp, "text": event.text})).collect::<Vec<_>>(),

@@ -185,6 +185,22 @@ impl Peer {
         }
     }
 
+    /// A source is here again: what rests because there was nobody to ask need not any more.
+    pub(super) fn gather_back(&mut self, node: NodeId) {
+        let waits = |gather: &Gather| !gather.is_busy() && gather.sources.iter().any(|(_, of)| *of == node);
+        let waiting: Vec<_> = self.gathers.iter().filter(|(_, gather)| waits(gather)).map(|(at, _)| *at).collect();
+        for at in waiting {
+            // A restore may have many of them, and begins but a few at a time.
+            if at.0 == self.node && self.restore_anew(at.1) {
+                continue;
+            }
+            let gather = self.gathers.get_mut(&at).expect("it was just seen");
+            gather.tried.retain(|(_, of)| *of != node);
+            gather.rest_until = None;
+            self.pump_gather(at);
+        }
+    }
+
     /// Someone wants a shard's bytes.
     pub(super) fn fetched(&mut self, from: NodeId, shard: ShardId) {
         let known = self.theirs.deeds.get(&(shard.owner, shard.segment));

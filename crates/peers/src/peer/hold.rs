@@ -259,6 +259,17 @@ impl Peer {
         }
     }
 
+    /// A node that was about to send shards went away, or was started anew: others get their turn.
+    pub(super) fn inbound_lost(&mut self, from: NodeId) {
+        let all = self.theirs.inbound.iter().filter(|(_, (offer, _))| offer.from == from);
+        let lost: Vec<ShardId> = all.map(|(shard, _)| *shard).collect();
+        for shard in lost {
+            self.theirs.inbound.remove(&shard);
+            self.books_drop(shard);
+        }
+        self.next_inbound();
+    }
+
     /// Gives up shards that did not come.
     pub(super) fn expire_inbound(&mut self) {
         let now = self.now;
@@ -273,7 +284,12 @@ impl Peer {
 
     /// A shard's bytes came.
     pub(super) fn came(&mut self, from: NodeId, shard: ShardId, bytes: Blob) {
-        if self.theirs.inbound.get(&shard).is_none_or(|(offer, _)| offer.from != from) {
+        let known = self.theirs.inbound.get(&shard).map(|(offer, _)| offer.from);
+        if known != Some(from) {
+            if known.is_none() && !self.theirs.shards.contains_key(&shard) && !self.is_moving(&shard) {
+                // It was waited for until its sender seemed to be away.
+                self.send(from, Body::Refuse(shard, No::Busy));
+            }
             return self.refuse(Refusal::Unasked);
         }
         let (offer, _) = self.theirs.inbound.remove(&shard).expect("it was just seen");

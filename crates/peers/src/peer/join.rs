@@ -283,6 +283,7 @@ impl Peer {
     pub(super) fn merge(&mut self, record: &MemberRecord) -> Result<Merged, Refusal> {
         let (node, member) = (record.binding.node, record.binding.member);
         let parted_before = self.has_parted(node);
+        let promised = self.members.get(node).map_or(0, |known| known.promise);
         let merged = self.members.merge(self.now, record.clone()).map_err(refusal_of)?;
         if merged == Merged::Known {
             return Ok(merged);
@@ -294,6 +295,10 @@ impl Peer {
         self.maps.outdated();
         if merged == Merged::New || record.state != State::Active {
             self.mine.all_dirty();
+        }
+        if record.promise > promised {
+            self.ask_contract_anew(node);
+            self.mine.end_rests(self.now, |_| true);
         }
         if record.state == State::Parted && !parted_before {
             self.node_parted(node);

@@ -185,13 +185,13 @@ impl Peer {
     }
 
     /// The indexes for which plans ask a node.
-    fn asks_at(&self, node: NodeId) -> Vec<(SegmentName, u8)> {
+    pub(super) fn asks_at(&self, node: NodeId) -> Vec<(SegmentName, u8)> {
         let asked = |name: &SegmentName| self.plan(*name).and_then(|plan| plan.asked(node)).map(|index| (*name, index));
         self.mine.planned.iter().filter_map(asked).collect()
     }
 
-    /// Plans that wait for a node's contract go on.
-    fn ask_again_at(&mut self, node: NodeId) {
+    /// Plans that wait for a node go on: there is a contract with it now, or it is here again.
+    pub(super) fn ask_again_at(&mut self, node: NodeId) {
         let now = self.now;
         for (name, index) in self.asks_at(node) {
             let segment = self.mine.segments.get_mut(&name).expect("it is planned");
@@ -310,7 +310,7 @@ impl Peer {
         self.send(holder, Body::Release(release));
     }
 
-    /// A holder that said no may be asked again: it was away since.
+    /// A holder that said no may be asked again: it was away since, or promises more now.
     pub(super) fn ask_contract_anew(&mut self, node: NodeId) {
         self.pacts.declined.remove(&node);
     }

@@ -55,8 +55,14 @@ impl Post {
         (*number, Output::Send { to: mail.to, letter: letter.to_bytes(), payload: mail.payload })
     }
 
-    /// Opens a letter that came from `from`, once.
-    pub(crate) fn open(&mut self, now: Moment, from: NodeId, letter: &[u8], payload: &Blob) -> Result<Letter, Refusal> {
+    /// Opens a letter that came from `from`, once; and whether it is the first since its sender was started anew.
+    pub(crate) fn open(
+        &mut self,
+        now: Moment,
+        from: NodeId,
+        letter: &[u8],
+        payload: &Blob,
+    ) -> Result<(Letter, bool), Refusal> {
         if letter.len() > LETTER_MAX || payload.len() > PAYLOAD_MAX {
             return Err(Refusal::Oversized);
         }
@@ -72,8 +78,11 @@ impl Post {
         if letter.session > letter.stamp {
             return Err(Refusal::FromTheFuture);
         }
-        self.inboxes.entry(from).or_default().take(letter.session, letter.number)?;
-        Ok(letter)
+        let inbox = self.inboxes.entry(from).or_default();
+        let before = inbox.session;
+        inbox.take(letter.session, letter.number)?;
+        let anew = ![0, letter.session].contains(&before);
+        Ok((letter, anew))
     }
 
     /// Forgets what was received of a node: strangers are not to fill the memory.
@@ -145,7 +154,7 @@ mod tests {
         let from = NodeId([1; 32]);
         for pair in letters.chunks(2) {
             for letter in pair.iter().rev() {
-                assert!(there.open(at(2), from, letter, &nothing()).is_ok());
+                assert!(there.open(at(2), from, letter, &nothing()).is_ok_and(|(_, anew)| !anew));
             }
         }
         for letter in &letters {
@@ -155,7 +164,7 @@ mod tests {
         let mut again = Post::new(at(5));
         let fresh = letter(&mut again, at(5));
         let late = letter(&mut here, at(5));
-        assert!(there.open(at(6), from, &fresh, &nothing()).is_ok());
+        assert!(there.open(at(6), from, &fresh, &nothing()).is_ok_and(|(_, anew)| anew));
         assert_eq!(there.open(at(6), from, &late, &nothing()), Err(Refusal::Replayed));
     }
 

@@ -1,7 +1,7 @@
 //! Pulse: who is here. Pings every node now and then, and tells a node that sleeps from one that is gone.
 
 use super::Peer;
-use crate::limits::{MISSED_PINGS, PING_MAX, PING_MIN, PING_PER_NODE};
+use crate::limits::{MISSED_PINGS, PING_MAX, PING_MIN, PING_PER_NODE, REACH_MIN};
 use crate::machine::Event;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -32,8 +32,8 @@ pub(crate) struct Pulse {
     out: Option<(u64, Moment)>,
     /// When the last ping was sent that it answered: up to then it hears this node, too.
     pub(crate) hears: Moment,
-    /// The driver has said that it cannot be reached; it was not heard since.
-    unreached: bool,
+    /// When the driver said that it cannot be reached, if it was not heard since.
+    unreached: Option<Moment>,
     /// How often in a row the two sides' books differed.
     pub(crate) differs: u32,
 }
@@ -78,7 +78,7 @@ impl Peer {
                 next_ping: now,
                 out: None,
                 hears: Moment::default(),
-                unreached: false,
+                unreached: None,
                 differs: 0,
             });
         }
@@ -98,7 +98,9 @@ impl Peer {
         for (node, pulse) in &mut self.pulses.nodes {
             if pulse.next_ping <= now {
                 due.push(*node);
-                pulse.next_ping = Moment(now.0 + every);
+                // Whose link broke may be back any moment, the more so the shorter that is ago.
+                let ago = pulse.unreached.map(|since| now.0.saturating_sub(since.0).clamp(REACH_MIN, every));
+                pulse.next_ping = Moment(now.0 + ago.unwrap_or(every));
             }
             if pulse.contact == Contact::Here && now.0.saturating_sub(pulse.heard.0) > every * MISSED_PINGS {
                 pulse.contact = Contact::Away;
@@ -158,7 +160,7 @@ impl Peer {
         let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
         let was = pulse.contact;
         pulse.heard = now;
-        pulse.unreached = false;
+        pulse.unreached = None;
         pulse.contact = Contact::Here;
         self.remember_contact(node);
         if was != Contact::Here {
@@ -198,12 +200,25 @@ impl Peer {
         self.mend_back(node);
         self.mend_again(node);
         self.ask_contract_anew(node);
+        // What never was safe has waited for anybody at all.
+        self.mine.end_rests(self.now, |segment| !segment.safe);
+        self.ask_again_at(node);
         self.restore_back(node);
+        self.gather_back(node);
         self.log_back(node);
+    }
+
+    /// A node was started anew: what it was asked before it does not know any more.
+    pub(super) fn started_anew(&mut self, node: NodeId) {
+        self.gather_lost(node);
+        self.inbound_lost(node);
+        self.ask_again_at(node);
     }
 
     fn went_away(&mut self, node: NodeId) {
         self.gather_lost(node);
+        self.inbound_lost(node);
+        self.ask_others_than(node);
         // Where that is one too many, it cannot be waited for.
         self.mine.dirty_for(node);
         self.mend_gone(node);
@@ -249,7 +264,9 @@ impl Peer {
     /// The driver cannot reach a node: it is away, though its pings were not due yet.
     pub(super) fn unreached(&mut self, node: NodeId) {
         let Some(pulse) = self.pulses.nodes.get_mut(&node) else { return };
-        pulse.unreached = true;
+        pulse.unreached = Some(self.now);
+        pulse.next_ping = pulse.next_ping.min(Moment(self.now.0 + REACH_MIN));
+        self.pulses.next = self.pulses.next.min(Some(pulse.next_ping));
         if pulse.contact == Contact::Here {
             pulse.contact = Contact::Away;
             self.went_away(node);
@@ -258,7 +275,7 @@ impl Peer {
 
     /// Whether the driver has tried to reach a node, and could not.
     pub(super) fn is_unreached(&self, node: NodeId) -> bool {
-        self.pulses.nodes.get(&node).is_some_and(|pulse| pulse.unreached)
+        self.pulses.nodes.get(&node).is_some_and(|pulse| pulse.unreached.is_some())
     }
 
     /// Whether a node has answered a ping that was sent at `since` or later: what else it does not answer it does not

@@ -118,6 +118,16 @@ impl Peer {
         }
     }
 
+    /// How many of those that take part have not told yet what they know of this node's segments.
+    pub(super) fn restore_silent(&self) -> u32 {
+        match &self.restore {
+            Restore::No | Restore::List { .. } => 0,
+            Restore::Deeds(found, _) | Restore::Segments(found) => {
+                self.others().filter(|node| !found.answered.contains(node)).count() as u32
+            }
+        }
+    }
+
     /// Whether a node has told all it knows of this one's segments, so that what it holds and this node does not know
     /// was really given up.
     pub(super) fn has_told_all(&self, node: NodeId) -> bool {
@@ -306,13 +316,30 @@ impl Peer {
     pub(super) fn restore_inventory(&mut self, from: NodeId, lines: &[Held]) {
         let owner = self.node;
         let Some(found) = self.restore.found() else { return };
+        let mut news = BTreeSet::new();
         for line in lines {
             if found.sources.len() >= SHARDS_MAX {
                 break;
             }
             let shard = ShardId { owner, segment: line.segment, k: line.k, index: line.index };
-            found.sources.entry(shard).or_default().insert(from);
+            if found.sources.entry(shard).or_default().insert(from) {
+                news.insert(line.segment);
+            }
         }
+        // What rests because nobody had enough of it may be had now.
+        let rests = |name: &SegmentName| self.gathers.get(&(owner, *name)).is_some_and(|gather| !gather.is_busy());
+        news.retain(rests);
+        for name in news {
+            self.restore_anew(name);
+        }
+    }
+
+    /// Fetches a segment anew when its turn comes; false if nothing is being restored.
+    pub(super) fn restore_anew(&mut self, name: SegmentName) -> bool {
+        let Restore::Segments(found) = &mut self.restore else { return false };
+        found.begun.remove(&name);
+        found.stirred = true;
+        true
     }
 
     /// Takes on what was found, and fetches what can be fetched.

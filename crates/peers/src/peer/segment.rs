@@ -108,6 +108,15 @@ impl Mine {
         self.dirty = self.segments.keys().copied().collect();
     }
 
+    /// Segments for which nothing could be done need a look now: there is somebody who may have room.
+    pub(crate) fn end_rests(&mut self, now: Moment, which: impl Fn(&Segment) -> bool) {
+        let resting = self.segments.iter_mut().filter(|(_, segment)| segment.rest_until > now && which(segment));
+        for (name, segment) in resting {
+            segment.rest_until = Moment::default();
+            self.dirty.insert(*name);
+        }
+    }
+
     /// Someone is to be told of a segment at `at`, or nobody any more.
     pub(crate) fn tell_at(&mut self, name: SegmentName, at: Option<Moment>) {
         if let Some(old) = self.telling.remove(&name) {

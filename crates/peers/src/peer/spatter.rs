@@ -154,7 +154,7 @@ impl Peer {
     fn ask_anew(&mut self, name: SegmentName, index: u8) {
         let next = Moment(self.now.0 + RETRY_FIRST);
         if let Some(Step::Asking(ask)) = self.plan_mut(name).map(|plan| &mut plan.steps[usize::from(index)]) {
-            (ask.tries, ask.next) = (0, next);
+            (ask.tries, ask.next, ask.sent) = (0, next, None);
         }
     }
 
@@ -168,6 +168,19 @@ impl Peer {
         plan.tried.insert(ask.node);
         plan.steps[usize::from(index)] = Step::Open(ask.old);
         self.choose(name, index, ask.old);
+    }
+
+    /// A node went away: what it was asked to hold another one is asked to. What only moves can wait for it.
+    pub(super) fn ask_others_than(&mut self, node: NodeId) {
+        for (name, index) in self.asks_at(node) {
+            let Some(plan) = self.plan(name).filter(|plan| plan.why != Why::Reshape) else { continue };
+            if let Step::Asking(ask) = plan.steps[usize::from(index)]
+                && ask.node == node
+            {
+                self.give_up_on(name, index, ask);
+                self.pump(name);
+            }
+        }
     }
 
     /// Puts a shard into this node's own server half.
@@ -251,7 +264,8 @@ impl Peer {
             return;
         }
         match why {
-            // It will have room later: the next try comes by itself.
+            // It will have room later, or no longer waited for what was sent.
+            No::Busy if ask.sent.is_some() => self.ask_anew(shard.segment, shard.index),
             No::Busy => {}
             No::NoContract => {
                 // Its books say otherwise than ours: a contract of the next revision settles it.

@@ -93,6 +93,9 @@ pub struct RestoreView {
     pub live_bytes: u64,
     /// How many more members must be here before every segment can come back.
     pub needed: u32,
+    /// Members that take part and have not told yet what they know of them: segments that only they know of are not
+    /// counted here.
+    pub silent: u32,
 }
 
 impl Peer {
@@ -111,7 +114,7 @@ impl Peer {
     /// How far it is with getting its own segments back.
     #[must_use]
     pub fn restore_view(&self) -> RestoreView {
-        let mut view = RestoreView::default();
+        let mut view = RestoreView { silent: self.restore_silent(), ..RestoreView::default() };
         for segment in self.mine.segments.values().filter(|segment| segment.release.is_none()) {
             view.segments += 1;
             view.bytes += segment.bytes;

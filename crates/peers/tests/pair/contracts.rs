@@ -99,6 +99,21 @@ fn who_holds_nothing_for_others_places_no_more_than_its_line() {
 }
 
 #[test]
+fn what_found_no_room_is_placed_as_soon_as_more_is_promised() {
+    let mut world = World::group(2);
+    let small = world.add_with(1 << 20, 30_000);
+    world.join(small, 0);
+    world.run(HOUR);
+    let names: Vec<SegmentName> = (0..6).map(|_| world.put(0, 20_000)).collect();
+    world.run(HOUR);
+    let safe = |world: &World| names.iter().filter(|name| world.safe(0, **name).is_some()).count();
+    assert!(safe(&world) < names.len(), "there is no room for all of them");
+    world.nodes[small].disk.room = 1 << 20;
+    world.order(small, okapi_peers::Order::Promise { bytes: 1 << 20 });
+    assert!(world.run_until(MINUTE, |world| safe(world) == names.len()), "{} are safe", safe(&world));
+}
+
+#[test]
 fn an_ended_contract_is_emptied_and_then_struck_out() {
     let mut world = World::group(6);
     let name = world.put(0, 20_000);

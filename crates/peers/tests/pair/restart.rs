@@ -33,7 +33,7 @@ fn spatter_with_a_crash(victim: usize, nth: usize, torn: bool) -> bool {
     world.open(victim);
     let safe = |world: &World| world.peer(0).segments().any(|segment| segment.name == name && segment.safe);
     let whole = |world: &World| world.is_complete(0, name, Shape::OneOfThree) && safe(world);
-    assert!(world.run_until(3 * HOUR, whole), "{what}: {:?}", world.holders(0, name));
+    assert!(world.run_until(5 * MINUTE, whole), "{what}: {:?}", world.holders(0, name));
     if !world.settles(8 * HOUR) {
         panic!("{what}: quiet {}, {:#?}", world.is_quiet(), world.faults());
     }

@@ -147,4 +147,26 @@ fn who_cannot_be_reached_is_not_waited_for_with_the_answers() {
         world.input(0, okapi_peers::Input::Unreached { node });
     }
     assert!(world.run_until(MINUTE, |world| all_back(world, &content)));
+    assert_eq!(world.nodes[0].peer.as_ref().unwrap().restore_view().silent, 4, "they may know of more");
+}
+
+#[test]
+fn what_too_few_had_goes_on_at_once_when_they_come_back() {
+    let (mut world, content) = world();
+    world.burn(0);
+    for at in 2..8 {
+        world.crash(at);
+    }
+    let via = world.nodes[1].id;
+    world.order(0, Order::Restore { via });
+    world.run(MINUTE);
+    for at in 2..8 {
+        let node = world.nodes[at].id;
+        world.input(0, okapi_peers::Input::Unreached { node });
+    }
+    assert!(!world.run_until(5 * MINUTE, |world| all_back(world, &content)), "one of two");
+    // Of seven others six have a shard of each segment, so of three at least two.
+    world.open(3);
+    world.open(4);
+    assert!(world.run_until(MINUTE, |world| all_back(world, &content)), "{:?}", done(&world, 0));
 }

@@ -298,6 +298,40 @@ fn who_cannot_be_reached_is_away_at_once_and_waited_for_as_ever() {
 }
 
 #[test]
+fn who_goes_away_once_it_was_asked_is_not_waited_for() {
+    let (mut world, name) = copies(6);
+    let lost = holders(&world, name)[0];
+    world.crash(lost);
+    // More than are placed at a time, and it still seems to be here.
+    let names: Vec<SegmentName> = (0..12).map(|_| world.put(0, 5_000)).collect();
+    let all_safe = |world: &World| names.iter().all(|name| world.safe(0, *name).is_some());
+    assert!(!world.run_until(5 * MINUTE, all_safe), "it was asked for none of them");
+    let node = world.nodes[lost].id;
+    world.input(0, Input::Unreached { node });
+    assert!(world.run_until(MINUTE, all_safe));
+}
+
+#[test]
+fn who_could_not_be_reached_is_tried_again_before_it_is_away_for_twice_as_long() {
+    let mut world = World::group(6);
+    let (one, other) = (world.nodes[0].id, world.nodes[3].id);
+    let here =
+        |world: &World| [(0, other), (3, one)].iter().all(|(by, of)| world.peer(*by).contact(*of) == Contact::Here);
+    // Whenever the next ping would be due, which is within five minutes.
+    for start in 0..5 {
+        world.run(HOUR + start * MINUTE);
+        world.cut.extend([(0, 3), (3, 0)]);
+        world.run(MINUTE);
+        world.input(0, Input::Unreached { node: other });
+        world.input(3, Input::Unreached { node: one });
+        world.run(30 * SECOND);
+        assert!(!here(&world));
+        world.cut.clear();
+        assert!(world.run_until(2 * MINUTE, here), "{start}");
+    }
+}
+
+#[test]
 fn who_is_known_to_be_lost_is_not_waited_for_and_counts_again_once_heard() {
     let (mut world, name) = copies(6);
     let lost = holders(&world, name)[0];

@@ -105,7 +105,9 @@ fn orphans(world: &World) -> Option<String> {
 pub(super) fn last_look(world: &World) -> Result<(), Breach> {
     for (name, fact) in world.truth.wanted() {
         let host = &world.hosts[fact.owner];
-        let Some((bytes, _)) = host.disk.segments.get(&name).filter(|_| host.fate == Fate::There) else { continue };
+        // Who lies does not look for what rots on its own disk.
+        let counts = |(_, good): &&(_, bool)| host.fate == Fate::There && (*good || host.is_honest());
+        let Some((bytes, _)) = host.disk.segments.get(&name).filter(counts) else { continue };
         let key = host.disk.keys.get(&name).unwrap_or(&fact.key);
         if !crate::sealing::opens(&world.marks, &host.secret, bytes, key) {
             let what = format!("host {} cannot read its segment {name}", fact.owner);

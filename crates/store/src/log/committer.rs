@@ -7,11 +7,11 @@ use super::index::Location;
 use super::shelf::SegmentFile;
 use super::writer::{Chunk, UNWRITTEN_LOW, UNWRITTEN_MAX};
 use crate::engine::{Broken, WriteError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Instant;
 
 /// Chunks kept for reuse.
@@ -243,9 +243,25 @@ impl Inner {
         }
     }
 
+    /// The newest record is this one. Wakes those who sleep until there is something to do, which they do only after a rest:
+    /// the next puts find them awake.
+    pub(super) fn count_appended(&self, sequence: u64) {
+        self.appended.store(sequence, SeqCst);
+        // Under the lock, so that whoever begins to wait just now does not miss it.
+        if self.sync_dozes.load(SeqCst) {
+            let _pipe = self.pipe.lock();
+            self.sync_work.notify_one();
+        }
+        if self.keeper_dozes.load(SeqCst) {
+            let _stopping = self.keeper_stopping.lock();
+            self.keeper_wakes.notify_all();
+        }
+    }
+
     /// The thread that makes durable.
     pub(super) fn sync_until_stopped(&self) {
         let mut synced_at = Instant::now();
+        let mut rested = false;
         loop {
             while self.sync_step() {}
             let mut pipe = self.pipe.lock();
@@ -253,7 +269,11 @@ impl Inner {
                 return;
             }
             if pipe.broken.is_some() || !pipe.is_sync_due(self.durable.load(Relaxed)) {
-                self.sync_work.wait_for(&mut pipe, self.settings.interval);
+                let slept = rested;
+                rested = self.wait_for_sync(&mut pipe, rested);
+                if slept || rested {
+                    synced_at = Instant::now();
+                }
             }
             if synced_at.elapsed() >= self.settings.interval {
                 pipe.wanted = pipe.wanted.max(self.appended.load(Acquire));
@@ -261,6 +281,23 @@ impl Inner {
                 self.work.notify_one();
             }
         }
+    }
+
+    /// Waits until something is to be made durable, or may fall due by time; whether all was durable when it began, and
+    /// nobody called meanwhile. `rested` is what it said last: if all still is, it sleeps until somebody appends.
+    fn wait_for_sync(&self, pipe: &mut MutexGuard<'_, Pipe>, rested: bool) -> bool {
+        let is_all_durable = || self.appended.load(SeqCst) <= self.durable.load(Acquire);
+        if rested || pipe.broken.is_some() {
+            self.sync_dozes.store(true, SeqCst);
+            // Whoever appends from here on sees that it sleeps; what came just before is seen here.
+            if is_all_durable() || pipe.broken.is_some() {
+                self.sync_work.wait(pipe);
+            }
+            self.sync_dozes.store(false, SeqCst);
+            return false;
+        }
+        let before = is_all_durable();
+        self.sync_work.wait_for(pipe, self.settings.interval).timed_out() && before && is_all_durable()
     }
 
     /// Does the next thing there is to do, be it writing or making durable; says whether there was any.

@@ -61,6 +61,18 @@ pub enum RestoreError {
         /// Its number.
         number: u32,
     },
+    /// The store is in use already.
+    #[error("a segment came back after the store was taken into use without it")]
+    Late,
+    /// Its number is another one's.
+    #[error(
+        "there is another segment {number} already, written since this one was lost; what came back is not put in its \
+         place"
+    )]
+    Taken {
+        /// The number.
+        number: u32,
+    },
     /// The operating system said no.
     #[error("segment {number} could not be written: {source}")]
     Io {
@@ -170,7 +182,20 @@ impl Log {
         let label = Label::read(bytes).filter(|label| *label == trailer.label);
         let label = label.ok_or(not("its beginning does not fit its end"))?;
         let number = label.number;
-        write_whole(disk, &segment_name(number), bytes).map_err(|source| RestoreError::Io { number, source })?;
+        let io_error = |source| RestoreError::Io { number, source };
+        // What is damaged may be replaced by what it was, and nothing else may be replaced: a store that was opened
+        // without this segment has used its number again.
+        match disk.open(&segment_name(number)) {
+            Ok(file) => {
+                let page = read_to_end(&*file, 0, FIRST_RECORD.into()).map_err(io_error)?;
+                if Label::read(&page).is_some_and(|there| there != label) {
+                    return Err(RestoreError::Taken { number });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(error)),
+        }
+        write_whole(disk, &segment_name(number), bytes).map_err(io_error)?;
         Ok(number)
     }
 

@@ -194,7 +194,7 @@ impl Inner {
         active.end += bytes;
         active.entries.push(entry);
         let location = Location::new(active.segment.label.number, entry.offset, bytes);
-        self.appended.store(w.sequence, Release);
+        self.count_appended(w.sequence);
         if is_full {
             self.hand_over(w);
         }

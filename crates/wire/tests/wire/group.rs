@@ -52,8 +52,15 @@ pub(crate) fn status() -> GroupStatus {
         placed_bytes: 27,
         paused: "on battery".into(),
     };
-    let restore =
-        GroupRestore { segments: 31, restored: 32, bytes: 33, restored_bytes: 34, waiting: 35, members_needed: 36 };
+    let restore = GroupRestore {
+        segments: 31,
+        restored: 32,
+        bytes: 33,
+        restored_bytes: 34,
+        waiting: 35,
+        members_needed: 36,
+        members_silent: 37,
+    };
     let risk = GroupRisk {
         segment: SegmentName([0x44; 32]),
         bytes: 41,

@@ -106,11 +106,16 @@ impl Sheet<'_> {
         let bar = self.bar(Tone::Good, restore.restored_bytes, restore.bytes);
         self.add("restored", format_args!("{bar}  {} of {}", Size(restore.restored_bytes), Size(restore.bytes)));
         let back = format!("{} of {}", Count(restore.restored), counted(restore.segments, "segment"));
-        self.add("", format_args!("{back}; what is not back yet is fetched when it is asked for"));
+        self.add("", format_args!("{back}; it serves once all is back"));
         if restore.members_needed > 0 {
             let needed = counted(u64::from(restore.members_needed), "more node");
             let waiting = counted(restore.waiting, "segment");
             let text = format!("{waiting} wait until {needed} can be reached; the rest goes on");
+            self.add("", self.view.paint(Tone::Worry, text));
+        }
+        if restore.members_silent > 0 {
+            let silent = counted(u64::from(restore.members_silent), "node");
+            let text = format!("{silent} did not answer yet, and may know of more");
             self.add("", self.view.paint(Tone::Worry, text));
         }
     }

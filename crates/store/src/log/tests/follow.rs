@@ -4,6 +4,7 @@ use super::pretend::{Dice, Pretend};
 use super::*;
 use crate::log::follow::{ClosedSegment, Follower};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Keeps a copy of every closed segment, and of removed ones until it is told to forget them.
 #[derive(Default)]
@@ -188,4 +189,37 @@ fn what_is_no_segment_of_the_store_is_left_out() {
     Log::finish_restore(&disk, &KEY).unwrap();
     let (log, _) = Log::open(Arc::new(disk), &KEY, settings()).unwrap();
     assert_eq!(contents(&log).len(), 1);
+}
+
+#[test]
+fn what_comes_back_late_takes_no_other_segments_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |folder: &Path| Log::open(Arc::new(RealDisk::new(folder).unwrap()), &KEY, settings()).unwrap().0;
+    let log = open(folder.path());
+    let grid = log.open_grid(GRID, shape(4096)).unwrap();
+    put(&*grid, 1, b"first");
+    log.close_segment().unwrap();
+    put(&*grid, 2, b"second");
+    log.close_segment().unwrap();
+    let (first, second) = (log.segment(1).unwrap().unwrap(), log.segment(2).unwrap().unwrap());
+    drop((grid, log));
+    // The second one is with somebody who does not answer; it goes on without, and the number is used again.
+    let folder = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(folder.path()).unwrap();
+    Log::restore_segment(&disk, &first).unwrap();
+    Log::finish_restore(&disk, &KEY).unwrap();
+    let log = open(folder.path());
+    let grid = log.open_grid(GRID, shape(4096)).unwrap();
+    put(&*grid, 3, b"third");
+    log.flush().unwrap();
+    for closed in [false, true] {
+        let error = Log::restore_segment(&disk, &second).unwrap_err().to_string();
+        assert!(error.contains("another segment 2"), "{closed}: {error}");
+        log.close_segment().unwrap();
+    }
+    // What is damaged is replaced by what it was.
+    Log::restore_segment(&disk, &first).unwrap();
+    drop((grid, log));
+    let log = open(folder.path());
+    assert_eq!(contents(&log).into_keys().collect::<Vec<_>>(), [1, 3]);
 }

@@ -243,7 +243,7 @@ pub struct GroupWork {
 }
 
 /// How far a node has come with getting everything back. Body: segments u64, restored u64, bytes u64, restored bytes
-/// u64, waiting u64, members needed u32.
+/// u64, waiting u64, members needed u32, members silent u32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GroupRestore {
     /// Segments that there are to be got back; 0 while that is not known.
@@ -258,6 +258,8 @@ pub struct GroupRestore {
     pub waiting: u64,
     /// How many more members must be reachable before all of them can be had.
     pub members_needed: u32,
+    /// Members that have not told yet what they know of them: segments that only they know of are not counted here.
+    pub members_silent: u32,
 }
 
 /// One node of the group. Body: member 32, node 32, number u32, name text, site u64, state u8, presence u8, heard u64,
@@ -453,6 +455,7 @@ impl Message for GroupRestore {
             body.u64(value);
         }
         body.u32(self.members_needed);
+        body.u32(self.members_silent);
     }
 
     fn decode(body: &mut BodyReader<'_>) -> Result<Self, BodyError> {
@@ -463,6 +466,7 @@ impl Message for GroupRestore {
             restored_bytes: body.u64()?,
             waiting: body.u64()?,
             members_needed: body.u32()?,
+            members_silent: body.u32()?,
         })
     }
 }

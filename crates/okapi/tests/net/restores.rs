@@ -1,0 +1,82 @@
+//! Getting everything back when not all goes well.
+
+use crate::house::noise;
+use crate::lab::Lab;
+use crate::machine::{GIVE, Machine, group, is_complete, is_safe};
+
+#[test]
+fn a_restore_says_how_many_more_it_needs_and_goes_on_when_they_come() {
+    let Some(lab) = Lab::new() else { return };
+    let machines = group(&lab, 7);
+    let owner = &machines[0];
+    let content = noise(40 << 20);
+    owner.put_safe("film", &content);
+    assert_eq!(owner.status()["shape"], "2of6");
+    owner.wipe();
+    machines[1..6].iter().for_each(Machine::kill);
+    // One shard of each segment is left to be had, and it takes two.
+    let mut restore = owner.restore(&owner.phrase, &machines[6].member_address().to_string());
+    let told = restore.until("it says what it lacks", |told| told["members_needed"].as_u64() > Some(0));
+    assert_eq!((&told["members_needed"], &told["restored"]), (&1.into(), &0.into()), "{told}");
+    assert!(told["waiting"] == told["segments"] && told["segments"].as_u64() >= Some(5), "{told}");
+    machines[3].start();
+    owner.adopt(restore.finish());
+    assert!(owner.get("film") == content);
+    [1, 2, 4, 5].into_iter().for_each(|at| machines[at].start());
+    owner.until("all are back", |status| is_complete(status, 7));
+    owner.put_safe("note", b"and on it goes");
+    owner.until("all is safe again", is_safe);
+}
+
+#[test]
+fn a_restore_that_was_killed_goes_on_where_it_was() {
+    let Some(lab) = Lab::new() else { return };
+    let machines = group(&lab, 4);
+    let owner = &machines[0];
+    let content = noise(48 << 20);
+    owner.put_safe("film", &content);
+    owner.put_safe("note", b"short");
+    owner.wipe();
+    let ticket = machines[2].ticket();
+    // Slowly, so that there is a middle.
+    let mut restore = owner.restore_at(&owner.phrase, &ticket, "12M");
+    let told = restore.until("some is back", |told| told["restored"].as_u64() > Some(0));
+    assert!(told["restored"].as_u64() < told["segments"].as_u64(), "{told}");
+    restore.kill();
+    let ended = owner.run("up");
+    assert!(ended.code == 1 && ended.err.contains("`okapi restore`"), "{ended:?}");
+    let mut restore = owner.go_on_restoring();
+    let first = restore.until("it is told what there is", |now| now["segments"] == told["segments"]);
+    assert!(first["restored"].as_u64() >= told["restored"].as_u64(), "{told} then {first}");
+    owner.adopt(restore.finish());
+    assert!(owner.get("film") == content);
+    assert_eq!(owner.get("note"), b"short");
+}
+
+#[test]
+fn wrong_words_are_named_and_nobody_elses_data_comes() {
+    let Some(lab) = Lab::new() else { return };
+    let machines = group(&lab, 2);
+    let lost = Machine::new(&lab, "lost");
+    let words: Vec<&str> = machines[0].phrase.split(' ').collect();
+    let via = machines[1].member_address();
+    let refused = |words: &[&str], said: &str| {
+        let file = lost.words(&words.join(" "));
+        let line = format!("restore {via} --phrase-file {file} --no-passphrase --give {GIVE} --listen none");
+        let ended = lost.run(&line);
+        assert!(ended.code != 0 && ended.err.contains(said), "{said}: {ended:?}");
+        assert!(!lost.data().join("node.id").exists());
+    };
+    let with = |at: usize, word: &'static str| {
+        let mut all = words.clone();
+        all[at] = word;
+        all
+    };
+    refused(&with(4, "zoological"), "word 5");
+    refused(&words[..23], "23");
+    let (one, other) = if words[7] == "zoo" { ("abandon", "ability") } else { ("zoo", "zone") };
+    // One of two other words at most fits the checksum.
+    let wrong = [one, other].map(|word| with(7, word));
+    let wrong = wrong.into_iter().find(|all| okapi_seal::RecoveryPhrase::parse(&all.join(" ")).is_err());
+    refused(&wrong.expect("one of them does not fit"), "do not belong together");
+}
