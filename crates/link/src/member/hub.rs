@@ -181,7 +181,7 @@ impl Hub {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         for whom in self.correspondents() {
-            for live in whom.state.lock().connections() {
+            if let Some(live) = &whom.state.lock().live {
                 live.close(plain(Reason::Stopping, "the other node stops"));
             }
             whom.look.notify_one();
@@ -191,7 +191,8 @@ impl Hub {
     pub(crate) fn forget(&self, node: &NodeId) {
         self.book.lock().forget(node);
         let whom = self.correspondents.lock().remove(node);
-        for live in whom.iter().flat_map(|whom| whom.state.lock().connections().cloned().collect::<Vec<_>>()) {
+        let live = whom.and_then(|whom| whom.state.lock().live.take());
+        if let Some(live) = live {
             live.close(plain(Reason::Parted, "the other node no longer knows this one"));
         }
     }
