@@ -3,7 +3,7 @@
 //! All ends are in this process, in turn, so the processor time of a round is that of both ends.
 
 mod member;
-mod raw;
+pub(crate) mod raw;
 
 use crate::Fault;
 use crate::options::Options;

@@ -1,6 +1,7 @@
 //! Okapi beside its peers, measured in one run: `grid` against redis and memcached, `store` against fjall, redb and LMDB.
 //! `group` is several nodes that keep each other's data, against GlusterFS and Tahoe-LAFS. `link` measures links between
-//! members beside the bare stream below them, `keys` what keys cost.
+//! members beside the bare stream below them, `route`
+//! another member's grid by way of one's own node, `keys` what keys cost.
 //!
 //! Start it with `cargo xtask bench grid` and so on: that builds it as it ships and installs the
 //! servers it needs.
@@ -15,6 +16,7 @@ mod link;
 mod memory_copy;
 mod options;
 mod random;
+mod route;
 mod sample;
 mod scenario;
 mod server;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some((what, rest)) if what == "group" => Options::read(rest).and_then(|options| group::run(&options)),
         Some((what, rest)) if what == "keys" => Options::read(rest).map(|options| keys::run(&options)),
         Some((what, rest)) if what == "link" => Options::read(rest).and_then(|options| link::run(&options)),
+        Some((what, rest)) if what == "route" => Options::read(rest).and_then(|options| route::run(&options)),
         Some((what, rest)) if what == store::LIFE => store::live(rest),
         _ => Err(options::USAGE.into()),
     };

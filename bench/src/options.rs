@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// The command line, as shown to whoever mistypes it.
 pub(crate) const USAGE: &str = "\
-okapi-bench grid|store|group|link|keys [--quick] [--rounds N] [--only NAME]... [--scenario WORD] [--dir DIR]
+okapi-bench grid|store|group|link|route|keys [--quick] [--rounds N] [--only NAME]... [--scenario WORD] [--dir DIR]
   --quick           fewer and shorter rounds: a look, not a measurement
   --rounds N        so many rounds (group)
   --only NAME       only this contender or engine (may be said several times)

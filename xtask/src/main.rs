@@ -23,6 +23,7 @@ cargo xtask check            only the house checks: layering, licences and sourc
 cargo xtask bench grid       Okapi beside redis and memcached   [--quick] [--only NAME] [--scenario WORD]
 cargo xtask bench store      the segment log beside fjall, redb and LMDB   [--quick] [--only NAME] [--dir DIR]
 cargo xtask bench link       links between members beside bare TLS over TCP   [--quick]
+cargo xtask bench route      another member's grid by way of one's own node   [--quick]
 cargo xtask bench group      15 nodes beside GlusterFS and Tahoe-LAFS   [--quick] [--rounds N] [--only NAME] [--dir DIR]
 cargo xtask bench keys       data keys wrapped, files encrypted, passphrases stretched   [--quick]
 cargo xtask deny             the full cargo-deny, installed first if it is missing (slow)";
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         ["tour", rest @ ..] => tour::run(rest),
         ["test"] => suite::run(),
         ["check"] => check(),
-        ["bench", what @ ("grid" | "store" | "link" | "group" | "keys"), rest @ ..] => bench::run(what, rest),
+        ["bench", what @ ("grid" | "store" | "link" | "route" | "group" | "keys"), rest @ ..] => bench::run(what, rest),
         ["deny"] => deny::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -21,13 +21,8 @@ struct Tally {
 }
 
 /// Programs that the tests themselves run, and the packages they come from. A test that lacks one fails.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("openssl", "openssl"),
-    ("script", "bsdutils"),
-    ("setsid", "util-linux"),
-    ("ip", "iproute2"),
-    ("mount", "mount"),
-];
+const PROGRAMS: &[(&str, &str)] =
+    &[("openssl", "openssl"), ("script", "bsdutils"), ("setsid", "util-linux"), ("ip", "iproute2"), ("mount", "mount")];
 
 /// Runs everything and closes with one line of counts.
 pub(crate) fn run() -> Result<(), String> {
@@ -46,6 +41,9 @@ pub(crate) fn run() -> Result<(), String> {
         if !ok {
             broken.push(name);
         }
+    }
+    if std::env::var_os("OKAPI_LONG").is_none() {
+        println!("left out: twelve machines on a network that fails, up to ten minutes; OKAPI_LONG=1 has it run");
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     match (broken.is_empty(), total.passed) {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 /// Both ends of a stream, each with a runtime of its own as two nodes have.
-pub(super) struct Pair {
+pub(crate) struct Pair {
     near_runtime: Runtime,
     far_runtime: Runtime,
     near: Arc<Mutex<client::TlsStream<TcpStream>>>,
@@ -23,7 +23,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn new() -> Result<Self, Fault> {
+    pub(crate) fn new() -> Result<Self, Fault> {
         let runtime = || Builder::new_multi_thread().worker_threads(2).enable_io().build();
         let (near_runtime, far_runtime) = (runtime()?, runtime()?);
         let (server, client) = configurations()?;
@@ -44,7 +44,7 @@ impl Pair {
         Ok(Self { near_runtime, far_runtime, near, far })
     }
 
-    pub(super) fn move_buffers(&self, size: usize, count: usize) -> Result<(), Fault> {
+    pub(crate) fn move_buffers(&self, size: usize, count: usize) -> Result<(), Fault> {
         let far = self.far.clone();
         let reading = self.far_runtime.spawn(async move {
             let mut far = far.lock().await;

@@ -72,6 +72,13 @@ impl Client {
         *self.pool.welcome()
     }
 
+    /// As of when what is read is, in milliseconds since 1970-01-01 UTC, where the member of the settings was away when it
+    /// was connected to: it is then read from what others hold of it. None: the member is here, or there is none.
+    #[must_use]
+    pub fn as_of(&self) -> Option<u64> {
+        self.pool.as_of()
+    }
+
     /// Asks for nothing but an answer, and says how long it took.
     ///
     /// # Errors
@@ -160,7 +167,7 @@ impl Client {
         Grid::open(self, name, token.unwrap_or(Token::NONE))
     }
 
-    fn ask_bare<M: Message>(&self, op: Op, timeout: Duration) -> Result<M, Fault> {
+    pub(crate) fn ask_bare<M: Message>(&self, op: Op, timeout: Duration) -> Result<M, Fault> {
         self.ask(op, timeout, |connection, deadline| {
             let request = connection.bare(op, 0);
             connection.read(request, op, deadline)
@@ -182,7 +189,7 @@ impl Client {
         move |fault| NodeError { address, what, fault }
     }
 
-    fn grid_error(&self, name: &str, what: &'static str, fault: Fault) -> GridError {
+    pub(crate) fn grid_error(&self, name: &str, what: &'static str, fault: Fault) -> GridError {
         GridError { address: self.pool.address().clone(), grid: name.to_owned(), what, fault }
     }
 }

@@ -6,13 +6,15 @@ mod spin;
 
 use crate::fault::{ConnectError, Fault};
 use crate::grid::Key;
-use crate::settings::Settings;
-use okapi_base::limits;
+use crate::settings::{Settings, Whom};
+use okapi_base::{NodeId, limits};
 use okapi_grid::ask::{self, ReplyError};
 use okapi_grid::{Inbox, Outbox};
 use okapi_link::Link;
-use okapi_wire::message::{GridInfo, GridOpen};
-use okapi_wire::{Frame, GetAsk, Header, Hello, Limits, ListAsk, Message, Op, Outcome, PutAsk, Status, Welcome, flags};
+use okapi_wire::message::{GridInfo, GridOpen, Route, RoutedAway};
+use okapi_wire::{
+    Frame, GetAsk, Header, Hello, Limits, ListAsk, Message, Op, Outcome, PutAsk, Status, Token, Welcome, flags,
+};
 use spin::Spin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,6 +68,7 @@ pub(crate) struct Connection {
     inbox: Inbox,
     outbox: Outbox<Nothing>,
     welcome: Welcome,
+    as_of: Option<u64>,
     request: u32,
     /// Asks without a reply so far.
     outstanding: Vec<u32>,
@@ -124,6 +127,7 @@ impl Connection {
             inbox: Inbox::new(limits::BODY_MAX),
             outbox: Outbox::default(),
             welcome: unknown,
+            as_of: None,
             request: 0,
             outstanding: Vec::new(),
             aside: Vec::new(),
@@ -139,12 +143,23 @@ impl Connection {
             relaxed: 0,
             used: Instant::now(),
         };
-        let version = okapi_wire::frame::VERSION;
-        let hello = Hello { oldest: version, newest: version, limits: Limits::default(), token: settings.token };
         let deadline = Deadline::after(timeout);
-        let request = this.message(Op::Hello, 0, &hello);
-        let welcome: Result<Welcome, Fault> = this.read(request, Op::Hello, &deadline);
-        let welcome = match (welcome, this.farewell.take()) {
+        this.hello(settings.token, address, &deadline)?;
+        if let Some(member) = &settings.member {
+            this.go_on(member, address, &deadline)?;
+            // The node's token is not for others.
+            this.hello(Token::NONE, address, &deadline)?;
+        }
+        Ok(this)
+    }
+
+    /// Says who asks, and hears whether it is welcome.
+    fn hello(&mut self, token: Token, address: &str, deadline: &Deadline) -> Result<(), ConnectError> {
+        let version = okapi_wire::frame::VERSION;
+        let hello = Hello { oldest: version, newest: version, limits: Limits::default(), token };
+        let request = self.message(Op::Hello, 0, &hello);
+        let welcome: Result<Welcome, Fault> = self.read(request, Op::Hello, deadline);
+        let welcome = match (welcome, self.farewell.take()) {
             (Ok(welcome), _) => welcome,
             (Err(Fault::Refused { status, text }), _) | (Err(_), Some((status, text))) => {
                 return Err(ConnectError::Refused { address: address.to_owned(), status, text });
@@ -155,12 +170,42 @@ impl Connection {
             let why = format!("it welcomes us to version {} with limits {:?}", welcome.version, welcome.limits);
             return Err(ConnectError::NoWelcome { address: address.to_owned(), fault: Fault::Nonsense { why } });
         }
-        this.welcome = welcome;
-        Ok(this)
+        self.welcome = welcome;
+        Ok(())
+    }
+
+    /// Has the node go on to a member's: what follows is said to that one.
+    fn go_on(&mut self, member: &Whom, address: &str, deadline: &Deadline) -> Result<(), ConnectError> {
+        let route = match member {
+            Whom::Node(node) => Route { node: *node, name: String::new() },
+            Whom::Called(name) => Route { node: NodeId([0; 32]), name: name.clone() },
+        };
+        let request = self.message(Op::Route, 0, &route);
+        let gone = self.reply(request, deadline, |frame| {
+            ask::accept(frame, Op::Route)?;
+            // Nothing is said of a member that is here.
+            let away = if frame.descriptors.is_empty() { None } else { Some(RoutedAway::parse(frame.descriptors)?) };
+            Ok(away.map(|away| away.as_of))
+        });
+        match (gone, self.farewell.take()) {
+            (Ok(as_of), _) => {
+                self.as_of = as_of;
+                Ok(())
+            }
+            (Err(Fault::Refused { status, text }), _) | (Err(_), Some((status, text))) => {
+                Err(ConnectError::NoWay { address: address.to_owned(), status, text })
+            }
+            (Err(fault), None) => Err(ConnectError::NoWelcome { address: address.to_owned(), fault }),
+        }
     }
 
     pub(crate) fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// As of when what is seen is, where the member that was gone on to is away.
+    pub(crate) fn as_of(&self) -> Option<u64> {
+        self.as_of
     }
 
     /// Bytes the body of one frame may have in either direction.

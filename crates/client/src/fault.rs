@@ -126,6 +126,16 @@ pub enum ConnectError {
         /// The reason in words.
         text: String,
     },
+    /// The node was there, and did not go on to the member.
+    #[error("{address}: {text}")]
+    NoWay {
+        /// Where.
+        address: String,
+        /// The reason as a number: [`Status::Away`] if the member cannot be reached.
+        status: Status,
+        /// The reason in words.
+        text: String,
+    },
     /// The link was there, and no proper welcome came over it.
     #[error("{address} did not welcome us: {fault}")]
     NoWelcome {

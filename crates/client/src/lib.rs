@@ -18,6 +18,7 @@
 pub mod client;
 mod connection;
 pub mod fault;
+pub mod grant;
 pub mod grid;
 pub mod group;
 pub mod list;
@@ -41,4 +42,4 @@ pub use okapi_wire::message::{
 pub use okapi_wire::{GetAsk, Listed, Outcome, PutAsk, PutKind, Run, Status, Token, Welcome, flags};
 pub use pipeline::{Pipeline, Ticket};
 pub use record::{RecordReader, RecordWriter};
-pub use settings::{Reconnect, Settings};
+pub use settings::{Reconnect, Settings, Whom};

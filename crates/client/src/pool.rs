@@ -23,6 +23,7 @@ pub(crate) struct Pool {
     /// The client was made over one link and cannot make another.
     single: bool,
     welcome: Welcome,
+    as_of: Option<u64>,
     state: Mutex<State>,
     freed: Condvar,
     /// Relaxed puts so far, and how many of them a sync has covered.
@@ -57,7 +58,10 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// Connects for the first time, once.
     pub(crate) fn open(dial: Box<dyn Dial>, settings: Settings, single: bool) -> Result<Arc<Self>, ConnectError> {
-        let address: Arc<str> = dial.address().into();
+        let address: Arc<str> = match &settings.member {
+            Some(member) => format!("{member} by way of {}", dial.address()).into(),
+            None => dial.address().into(),
+        };
         let mut settings = settings;
         settings.connections = if single { 1 } else { settings.connections.max(1) };
         let first = connect(&*dial, &settings, &address, settings.connect_timeout)?;
@@ -66,6 +70,7 @@ impl Pool {
             settings,
             single,
             welcome: *first.welcome(),
+            as_of: first.as_of(),
             address,
             state: Mutex::new(State { idle: vec![first], open: 1, streams: 0 }),
             freed: Condvar::new(),
@@ -85,6 +90,10 @@ impl Pool {
 
     pub(crate) fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    pub(crate) fn as_of(&self) -> Option<u64> {
+        self.as_of
     }
 
     /// Whether a broken link can be made again.
@@ -269,7 +278,9 @@ fn may_pass(error: &ConnectError) -> bool {
         ConnectError::Link(error) => {
             matches!(error, L::NoSocket { .. } | L::Refused { .. } | L::TimedOut { .. } | L::Io { .. })
         }
-        ConnectError::Refused { status, .. } => matches!(status, Status::Busy | Status::Stopping),
+        ConnectError::Refused { status, .. } | ConnectError::NoWay { status, .. } => {
+            matches!(status, Status::Busy | Status::Stopping)
+        }
         ConnectError::NoWelcome { fault, .. } => fault.is_link(),
         ConnectError::Gone { .. } => false,
     }

@@ -1,5 +1,6 @@
 //! How a client behaves.
 
+use okapi_base::NodeId;
 use okapi_wire::Token;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use std::time::Duration;
 pub struct Settings {
     /// The node's token, or [`Token::NONE`] where the link itself proves who asks, or only public grids are wanted.
     pub token: Token,
+    /// Another member's node to go on to: the client is then connected to it by way of the node it connects to, and sees
+    /// what that member has granted. Nothing: the node that it connects to. Only its owner goes on from there.
+    pub member: Option<Whom>,
     /// How long connecting and the hello may take.
     pub connect_timeout: Duration,
     /// How long an answer may take, waiting for a free connection and for a broken one to come back included.
@@ -24,6 +28,24 @@ pub struct Settings {
     pub spin: Duration,
     /// When to connect again after a link broke; nothing: never.
     pub reconnect: Option<Reconnect>,
+}
+
+/// Which node of the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// By its id.
+    Node(NodeId),
+    /// By what people call it, or at least 4 of the first digits of its id.
+    Called(String),
+}
+
+impl std::fmt::Display for Whom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(node) => node.fmt(f),
+            Self::Called(word) => f.write_str(word),
+        }
+    }
 }
 
 /// The delays between attempts to connect again: from `first`, doubling up to `cap`, each cut by up to half at random.
@@ -45,6 +67,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             token: Token::NONE,
+            member: None,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
             work_timeout: Duration::from_secs(24 * 60 * 60),

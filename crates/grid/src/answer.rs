@@ -36,7 +36,7 @@ pub fn answer<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<
             Ok(block_size) => return get(ask, block_size, backend, outbox),
             Err(status) => status,
         },
-        Some(Op::Put) => match backend.grid(ask.header.grid) {
+        Some(Op::Put) => match backend.grid_to_put(ask.header.grid) {
             Ok(block_size) => return put(ask, block_size, backend, outbox),
             Err(status) => status,
         },
@@ -46,7 +46,8 @@ pub fn answer<B: Backend>(ask: &Frame<'_>, backend: &mut B, outbox: &mut Outbox<
         },
         Some(_) => return control(ask, backend, outbox),
     };
-    outbox.refuse(&ask.header, refusal, refusal.text());
+    let words = backend.words(&ask.header, refusal);
+    outbox.refuse(&ask.header, refusal, words.as_deref().unwrap_or(refusal.text()));
     Answered::Yes
 }
 

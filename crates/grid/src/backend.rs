@@ -4,7 +4,7 @@ use crate::outbox::Hold;
 use alloc::string::String;
 use alloc::vec::Vec;
 use okapi_base::{BlockSize, Generation, Index};
-use okapi_wire::{Frame, Listed, PutAsk, Run, Status};
+use okapi_wire::{Frame, Header, Listed, PutAsk, Run, Status};
 
 /// Where the blocks and everything else are that the other end may ask for: a node's stores, a follower's copy, a
 /// test's map.
@@ -17,6 +17,20 @@ pub trait Backend {
     /// # Errors
     /// [`Status::UnknownGrid`], [`Status::NoHello`] and the like.
     fn grid(&mut self, handle: u32) -> Result<BlockSize, Status>;
+
+    /// The block size of an open grid whose blocks are to be changed.
+    ///
+    /// # Errors
+    /// As [`Backend::grid`], and [`Status::Forbidden`] where they may only be read.
+    fn grid_to_put(&mut self, handle: u32) -> Result<BlockSize, Status> {
+        self.grid(handle)
+    }
+
+    /// What to say of an ask about blocks that is refused as a whole, where the status does not say it all.
+    fn words(&mut self, ask: &Header, status: Status) -> Option<String> {
+        let _ = (ask, status);
+        None
+    }
 
     /// A block.
     fn get(&mut self, handle: u32, index: Index) -> Fetched<Self::Payload>;

@@ -143,6 +143,12 @@ impl Inbox {
         })
     }
 
+    /// The bytes received that belong to no frame handed out yet.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start + self.shown..self.end]
+    }
+
     /// Leaves the frame or head handed out last where it is: the next call hands it out again.
     pub fn put_back(&mut self) {
         self.shown = 0;

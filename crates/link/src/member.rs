@@ -32,6 +32,7 @@ mod live;
 mod local;
 mod queue;
 mod rate;
+mod reach;
 mod settings;
 mod tcp;
 mod tls;
@@ -43,6 +44,7 @@ pub use dial::ProbeError;
 pub use host::{Event, Host, Room, Standing};
 pub use okapi_base::NodeId;
 pub use okapi_wire::peer::announce::Announcement;
+pub use reach::{ReachError, Reached};
 pub use settings::{Settings, StartError};
 pub use view::{ConnectionView, LinkView};
 
@@ -199,6 +201,12 @@ impl MemberLinks {
         let address = carried.address.clone();
         let link = grid::bridged(carried);
         Ok(Box::new(link.map_err(|why| DialError::Unreachable { address, why: why.to_string() })?))
+    }
+
+    /// Dials a node for the block protocol, at most for so long, and calls `then` on a thread of the links.
+    pub fn reach(&self, to: NodeId, within: Duration, then: impl FnOnce(Result<Reached, ReachError>) + Send + 'static) {
+        let hub = self.hub.clone();
+        self.hub.runtime.spawn(async move { then(reach::reach(hub, to, within).await) });
     }
 
     /// How things are with every node of which anything is known.

@@ -159,7 +159,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn encode_head(head: &Head) -> [u8; HEAD_BYTES] {
+pub(crate) fn encode_head(head: &Head) -> [u8; HEAD_BYTES] {
     let mut bytes = [0; HEAD_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8] = VERSION;
@@ -182,7 +182,7 @@ fn decode_head(bytes: &[u8]) -> Result<Head, &'static str> {
     if next == 0 || next > COMPANION { Err("the next number is out of range") } else { Ok(Head { node, next }) }
 }
 
-fn encode_definition(definition: &Definition) -> [u8; DEFINITION_BYTES] {
+pub(crate) fn encode_definition(definition: &Definition) -> [u8; DEFINITION_BYTES] {
     let mut bytes = [0; DEFINITION_BYTES];
     bytes[0] = VERSION;
     bytes[1] = if definition.dropping { DROPPING } else { LIVE };

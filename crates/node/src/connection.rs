@@ -53,7 +53,7 @@ pub(crate) struct Connection<V> {
     called: Arc<AtomicBool>,
     key: Key,
     mailbox: Arc<Mailbox>,
-    _seat: Seat,
+    seat: Seat,
     /// Receiving, sending is worth trying.
     readable: bool,
     writable: bool,
@@ -98,6 +98,8 @@ enum Ending {
     No,
     /// Once what was asked is answered, after this last word.
     Answering(Option<(Status, String)>),
+    /// Once a route leads somewhere, or nowhere, and the asker knows.
+    Routing,
     /// Once everything is sent.
     Sending,
     Now,
@@ -165,7 +167,7 @@ impl<V: Visiting> Connection<V> {
             outbox: Outbox::default(),
             key,
             mailbox: mailbox.clone(),
-            _seat: seat,
+            seat,
             readable: true,
             writable: true,
             hung_up: false,
@@ -381,7 +383,7 @@ impl<V: Visiting> Connection<V> {
             }
             return Some(Need::Room);
         }
-        let is_map = frame.header.op == Op::Map as u8;
+        let (is_map, is_route) = (frame.header.op == Op::Map as u8, frame.header.op == Op::Route as u8);
         let at = self.sent + self.outbox.ready() as u64;
         let answered = if room::is_for_disks(&frame) {
             Answered::NotNow
@@ -395,6 +397,7 @@ impl<V: Visiting> Connection<V> {
                     self.handovers.push_back((at, fds));
                 }
             }
+            Answered::Later if is_route => self.ending = Ending::Routing,
             Answered::Yes | Answered::Later => {}
             Answered::Last => self.ending = Ending::Answering(None),
             Answered::NotNow => {
@@ -470,7 +473,7 @@ impl<V: Visiting> Connection<V> {
 
     /// Lets the visitor speak for itself, and says whether it did.
     fn pump(&mut self) -> bool {
-        if !matches!(self.ending, Ending::No | Ending::Answering(_)) {
+        if !matches!(self.ending, Ending::No | Ending::Answering(_) | Ending::Routing) {
             return false;
         }
         let before = self.outbox.waiting();
@@ -567,8 +570,21 @@ impl<V: Visiting> Connection<V> {
             self.ending = Ending::Sending;
         }
         self.flush(now);
-        if matches!(self.ending, Ending::Sending) && self.outbox.is_idle() {
+        let over = match self.ending {
+            Ending::Sending => self.outbox.is_idle(),
+            Ending::Routing => self.outbox.is_idle() && !self.visitor.owes(),
+            _ => false,
+        };
+        if over {
             self.ending = Ending::Now;
+        }
+    }
+
+    /// What is to be done with a connection that is over and whose link nobody waits for any more: one with a route goes
+    /// on to another member's node.
+    pub(crate) fn part(mut self) {
+        if let Some(onward) = self.visitor.take_onward() {
+            onward(self.link, self.inbox.rest().to_vec(), Box::new(self.seat));
         }
     }
 }

@@ -199,6 +199,11 @@ impl Stream {
         self.handle
     }
 
+    /// The name of the grid that is followed.
+    pub(crate) fn grid_name(&self) -> &str {
+        &self.grid.definition.name
+    }
+
     /// The change the stream begins after.
     pub(crate) fn position(&self) -> u64 {
         self.position
@@ -231,7 +236,7 @@ impl Stream {
         let full = outbox.waiting() + room;
         loop {
             if self.grid.is_dropped() {
-                return self.say_goodbye(outbox);
+                return self.say_goodbye(outbox, Status::UnknownGrid, "the followed grid has been dropped");
             }
             let room = full.saturating_sub(outbox.waiting());
             if self.window >= WINDOW || self.asked.len() >= self.asks_max || room < MESSAGE_MAX {
@@ -252,10 +257,11 @@ impl Stream {
         }
     }
 
-    fn say_goodbye(&mut self, outbox: &mut Outbox<Payload>) {
+    /// Tells the follower, once, why nothing more comes.
+    pub(crate) fn say_goodbye(&mut self, outbox: &mut Outbox<Payload>, status: Status, text: &str) {
         if !std::mem::replace(&mut self.said_goodbye, true) {
-            let header = Header { status: Status::UnknownGrid as u16, ..Header::ask(Op::Goodbye, 0, self.handle) };
-            outbox.message(header, |body| body.extend_from_slice(b"the followed grid has been dropped"));
+            let header = Header { status: status as u16, ..Header::ask(Op::Goodbye, 0, self.handle) };
+            outbox.message(header, |body| body.extend_from_slice(text.as_bytes()));
         }
     }
 

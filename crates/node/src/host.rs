@@ -2,9 +2,11 @@
 
 use crate::catalog::{Catalog, CatalogError, Definition, Head, Home, check_name};
 use crate::chores::Chores;
+use crate::grants::Grants;
 use crate::grid::{Grid, companion_of};
-use crate::group::GroupDoor;
 use crate::group::pace::Pace;
+use crate::group::{GroupDoor, Roster};
+use crate::received::Received;
 use crate::records::{Doom, now};
 use crate::refusal::Refusal;
 use crate::stores::Stores;
@@ -116,6 +118,14 @@ pub struct Host {
     /// Asking about the group: whoever drives the peer may be busy for a moment.
     pub(crate) asking: Chores,
     group: RwLock<Option<Arc<dyn GroupDoor>>>,
+    roster: OnceLock<Arc<Roster>>,
+    pub(crate) grants: Grants,
+    /// Keys of other members' grids.
+    pub(crate) received: Received,
+    /// Has members given what they may read.
+    giver: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Grids that should be here and cannot be read, and why.
+    unreadable: OnceLock<BTreeMap<String, Refusal>>,
     pace: OnceLock<Arc<Pace>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
@@ -182,6 +192,9 @@ impl Host {
         random(&mut epoch)?;
         let (catalog, found, definitions) = Catalog::open(&*log, node)?;
         let head = found.unwrap_or(Head { node, next: 1 });
+        let live = |grid| definitions.iter().any(|its| its.id == grid && !its.dropping);
+        let grants = Grants::open(&log, &live).map_err(|refusal| failed("grants", &refusal.text))?;
+        let received = Received::open(&log).map_err(|refusal| failed("keys received", &refusal.text))?;
         let start = |name| {
             Chores::start(name).map_err(|source| OpenError::System { what: "a thread cannot be started", source })
         };
@@ -203,6 +216,11 @@ impl Host {
             reading: start("okapi-reading")?,
             asking: start("okapi-asking")?,
             group: RwLock::new(None),
+            roster: OnceLock::new(),
+            grants,
+            received,
+            giver: OnceLock::new(),
+            unreadable: OnceLock::new(),
             pace: OnceLock::new(),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
@@ -288,6 +306,44 @@ impl Host {
     /// host must not keep it alive beyond that.
     pub fn set_group(&self, group: Arc<dyn GroupDoor>) {
         *self.group.write() = Some(group);
+    }
+
+    /// Sets who is in the group, once. Until then no member has any right here.
+    pub fn set_roster(self: &Arc<Self>, roster: &Arc<Roster>) {
+        let host = Arc::downgrade(self);
+        roster.watch(Arc::new(move || {
+            if let Some(host) = host.upgrade() {
+                host.wake_followers();
+            }
+        }));
+        let _ = self.roster.set(Arc::clone(roster));
+    }
+
+    /// Sets who gives members the keys of what they may read, once.
+    pub(crate) fn set_giver(&self, giver: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.giver.set(giver);
+    }
+
+    /// What members may read has changed: they are told, in the background.
+    pub(crate) fn give_keys(&self) {
+        if let Some(giver) = self.giver.get() {
+            giver();
+        }
+    }
+
+    /// Sets which grids should be here and cannot be read, once.
+    pub(crate) fn set_unreadable(&self, grids: impl IntoIterator<Item = (String, Refusal)>) {
+        let _ = self.unreadable.set(grids.into_iter().collect());
+    }
+
+    /// Why a grid is not here that should be.
+    pub(crate) fn unreadable(&self, grid: &str) -> Option<Refusal> {
+        self.unreadable.get()?.get(grid).cloned()
+    }
+
+    /// Who is in the group; nothing if the node is in none.
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.roster.get().map(|roster| &**roster)
     }
 
     /// The records that these blocks belong to, as `grid:name`: the first few of them in the order of the blocks.
@@ -445,6 +501,7 @@ impl Host {
         if definition.shape.durability != Durability::Memory {
             engine.drop_grid(companion_of(definition.id))?;
         }
+        self.grants.forget(definition.id)?;
         self.catalog.lock().0.forget(definition.id)?;
         Ok(())
     }

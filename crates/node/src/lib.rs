@@ -7,8 +7,10 @@
 //! [`host`] is what all connections share: engines, catalog, records, changes. [`visitor`] is one connection's view of
 //! it and answers what the other end asks. `grid` is one grid: its blocks, `records` (names and whose blocks are
 //! whose), `reservation` (blocks set aside), `changes` (for those who follow). `catalog` and `names` are the formats of
-//! what a node remembers of itself. [`group`] is what visitors may ask of the node's membership.
+//! what a node remembers of itself, `grants` and `received` of whom it lets read and who lets it; `giving` hands over the
+//! keys for that, and `away` reads by them. [`group`] is what visitors may ask of the node's membership.
 
+mod away;
 mod budget;
 mod catalog;
 mod changes;
@@ -16,6 +18,8 @@ mod chores;
 mod connection;
 mod disk_workers;
 mod follow;
+mod giving;
+mod grants;
 mod grid;
 pub mod group;
 pub mod host;
@@ -27,9 +31,11 @@ pub mod node;
 mod open;
 mod owners;
 mod reactor;
+mod received;
 mod records;
 mod refusal;
 mod reservation;
+mod rights;
 mod seam;
 pub mod settings;
 mod shared;

@@ -2,6 +2,7 @@
 
 use crate::budget::Budget;
 use crate::disk_workers::DiskWorkers;
+use crate::giving::Dealings;
 use crate::group::links::{Links, Streams};
 use crate::group::running::{Group, Returning, Seat};
 use crate::group::{GroupDoor, GroupError, RestoreVia, founding};
@@ -14,6 +15,7 @@ use crate::reactor::{Doors, Reactor};
 use crate::seam::Hosting;
 use crate::settings::{BUDGET_MIN, DISK_THREADS, NodeSettings};
 use crate::shared::{Seats, Shared};
+use okapi_base::NodeId;
 use okapi_link::{Link, Target, TcpBindError, TcpListen, UnixBindError, UnixListen, is_loopback_only, memory};
 use okapi_seal::{NodeKey, RecipientKey};
 use okapi_store::WriteError;
@@ -32,6 +34,7 @@ const SOCKET_FILE: &str = "okapi.sock";
 /// A running node. Dropped, it stops as [`Node::stop`] does, and only logs what goes wrong.
 pub struct Node {
     serving: Option<Serving<Host>>,
+    dealings: Option<Dealings>,
     group: Option<Arc<Group>>,
     opened: Opened,
     targets: Vec<Target>,
@@ -172,15 +175,22 @@ impl Node {
         if let Some(group) = &group {
             host.set_group(Arc::clone(group) as Arc<dyn GroupDoor>);
             host.set_pace(Arc::clone(&group.pace));
+            host.set_roster(&group.roster);
             // Weak: the group must not keep alive what it is stopped after.
             let named = Arc::downgrade(&host);
             group.set_names(Box::new(move |blocks, most| {
                 named.upgrade().map_or_else(Vec::new, |host| host.records_of(blocks, most))
             }));
         }
-        *streams.lock() = Some(member_streams(&serving));
+        let dealings = match &group {
+            Some(group) => Some(Dealings::start(group, &host, &settings).map_err(StartError::Threads)?),
+            None => None,
+        };
+        if let Some(dealings) = &dealings {
+            dealings.serve(streams, member_streams(&serving));
+        }
         tracing::info!("serving on {}", names.join(" and "));
-        Ok(Self { serving: Some(serving), group, opened, targets, settings, lock })
+        Ok(Self { serving: Some(serving), dealings, group, opened, targets, settings, lock })
     }
 
     /// Where it listens: the unix socket first, then TCP addresses with the ports they got.
@@ -247,6 +257,9 @@ impl Node {
 
     fn stop_now(&mut self) -> Result<(), StopError> {
         let Some(serving) = self.serving.take() else { return Ok(()) };
+        if let Some(dealings) = self.dealings.take() {
+            dealings.stop();
+        }
         let host = serving.shared.host.clone();
         let quiet = serving.stop();
         let closed = host.close();
@@ -286,7 +299,7 @@ fn host_settings(settings: &NodeSettings, seat: Option<&Seat>) -> HostSettings {
 }
 
 /// How streams of members come to those who serve.
-fn member_streams(serving: &Serving<Host>) -> Streams {
+fn member_streams(serving: &Serving<Host>) -> Box<dyn Fn(NodeId, Box<dyn Link>) + Send + Sync> {
     let (shared, mailboxes) = (Arc::downgrade(&serving.shared), serving.mailboxes.clone());
     Box::new(move |_, link| {
         let Some(shared) = shared.upgrade() else { return };

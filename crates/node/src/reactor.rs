@@ -234,6 +234,7 @@ impl<H: Hosting> Reactor<H> {
         }
         tracing::debug!("{}: closed", connection.link().facts().name);
         self.free.push(key.slot);
+        connection.part();
     }
 
     /// Everything that only time decides. Costs nothing while there is nothing of the kind.

@@ -1,6 +1,7 @@
 //! What a reactor needs of whatever answers: the [`crate::Host`] with its visitors, or in tests something that can be
 //! made to stall, wait and break at will.
 
+use crate::group::Onward;
 use crate::host::Host;
 use crate::visitor::{PatientVisitor, Visitor};
 use okapi_base::Ticket;
@@ -47,6 +48,12 @@ pub(crate) trait Visiting: Backend<Payload = Payload> + Send + 'static {
     /// Whether the connection has begun as it must.
     fn has_said_hello(&self) -> bool;
 
+    /// Whether answers are still to be made, or to be written.
+    fn owes(&self) -> bool;
+
+    /// Where the connection goes on to after a route that was not refused.
+    fn take_onward(&mut self) -> Option<Onward>;
+
     /// The descriptors that go with the reply just written, if any.
     fn take_fds(&mut self) -> Vec<OwnedFd>;
 }
@@ -84,6 +91,14 @@ impl Visiting for Visitor {
 
     fn has_said_hello(&self) -> bool {
         Visitor::has_said_hello(self)
+    }
+
+    fn owes(&self) -> bool {
+        Visitor::owes(self)
+    }
+
+    fn take_onward(&mut self) -> Option<Onward> {
+        Visitor::take_onward(self)
     }
 
     fn take_fds(&mut self) -> Vec<OwnedFd> {

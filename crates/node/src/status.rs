@@ -32,11 +32,13 @@ impl Host {
             fact("written_bytes", usage.written_bytes.to_string());
             fact("moved_bytes", usage.moved_bytes.to_string());
             fact("freed_bytes", usage.freed_bytes.to_string());
+            fact("moving_segments", usage.moving.to_string());
         }
         let grids = self.all_grids();
         facts.push(("grids".to_owned(), grids.len().to_string()));
         let records: usize = grids.iter().map(|grid| grid.records.read().len()).sum();
         facts.push(("records".to_owned(), records.to_string()));
+        facts.push(("keys_received".to_owned(), self.received.count().to_string()));
         facts
     }
 

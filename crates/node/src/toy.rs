@@ -167,6 +167,14 @@ impl Visiting for ToyVisitor {
         self.hello
     }
 
+    fn owes(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    fn take_onward(&mut self) -> Option<crate::group::Onward> {
+        None
+    }
+
     fn take_fds(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.fds)
     }

@@ -1,18 +1,25 @@
 //! One connection's view of a node.
 
+mod away;
 mod control;
+mod grants;
 mod group;
+mod handles;
+mod route;
 
 use crate::follow::Stream;
 use crate::grid::Grid;
+use crate::group::Onward;
 use crate::host::Host;
 use crate::refusal::Refusal;
-use okapi_base::{BlockSize, Index};
+use handles::Handles;
+use okapi_base::{BlockSize, Index, NodeId};
 use okapi_grid::outbox::reply_header;
 use okapi_grid::{Backend, Control, Fetched, Outbox, Reply, Stored};
 use okapi_link::{Facts, Kind, Peer};
 use okapi_store::{Patience, Payload};
-use okapi_wire::{Frame, HEADER_BYTES, Header, Limits, Listed, PutAsk, Run, Status};
+use okapi_wire::message::Right;
+use okapi_wire::{Frame, HEADER_BYTES, Header, Limits, Listed, Op, PutAsk, Run, Status};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -30,14 +37,17 @@ pub struct Visitor {
     link: Kind,
     /// Whether the link itself proves that the other end is the node's owner.
     proven: bool,
+    /// The member's node at the other end, if the link proves that one is.
+    node: Option<NodeId>,
     /// What the hello said; nothing before it.
     access: Option<Access>,
-    /// The grid of handle `n` is at `n - 1`.
-    grids: Arc<Vec<Arc<Grid>>>,
+    handles: Handles,
     streams: Vec<Stream>,
     requests: u32,
     later: Arc<Later>,
     fds: Vec<OwnedFd>,
+    /// Where the connection goes on to.
+    onward: Arc<Mutex<Option<Onward>>>,
 }
 
 /// What a connection may do.
@@ -62,7 +72,9 @@ struct LaterState {
 
 /// A visitor's open grids, for a thread that may wait for disks: only for get, list and runs.
 pub struct PatientVisitor {
-    grids: Arc<Vec<Arc<Grid>>>,
+    host: Arc<Host>,
+    node: Option<NodeId>,
+    handles: Handles,
     ready: Result<(), Status>,
 }
 
@@ -73,24 +85,28 @@ impl Visitor {
             Peer::User(user) => user == 0 || user == rustix::process::geteuid().as_raw(),
             Peer::Unknown | Peer::Member(_) => false,
         };
+        let node = if let Peer::Member(node) = facts.peer { Some(node) } else { None };
         Self {
             host,
             id,
             link: facts.kind,
             proven,
+            node,
             access: None,
-            grids: Arc::default(),
+            handles: Handles::of(node),
             streams: Vec::new(),
             requests: 0,
             later: Arc::new(Later { state: Mutex::default(), wake }),
             fds: Vec::new(),
+            onward: Arc::default(),
         }
     }
 
     /// Asks for the disk workers to answer: a backend for the same open grids that waits for disks (get, list, runs).
     #[must_use]
     pub fn patient(&self) -> PatientVisitor {
-        PatientVisitor { grids: Arc::clone(&self.grids), ready: self.ready() }
+        let (host, handles) = (Arc::clone(&self.host), self.handles.clone());
+        PatientVisitor { host, node: self.node, handles, ready: self.ready() }
     }
 
     /// Writes what the visitor itself has to say (answers to what it kept for later, asks to a follower) while `room`
@@ -113,6 +129,11 @@ impl Visitor {
             }
         }
         for stream in &mut self.streams {
+            if let Err(Status::Forbidden) = self.handles.with(stream.handle(), Right::Read, &self.host) {
+                let refusal = self.host.no_right(self.node, Right::Read, stream.grid_name());
+                stream.say_goodbye(outbox, refusal.status, &refusal.text);
+                continue;
+            }
             let room = full.saturating_sub(outbox.waiting());
             stream.pump(outbox, room, &mut self.requests, &self.host, &self.later.wake);
         }
@@ -150,9 +171,13 @@ impl Visitor {
         }
     }
 
-    fn open(&self, handle: u32) -> Result<&Arc<Grid>, Status> {
+    /// An open grid, if `right` is had on it.
+    fn open(&mut self, handle: u32, right: Right) -> Result<&Arc<Grid>, Refusal> {
         self.ready()?;
-        open(&self.grids, handle)
+        match self.handles.with(handle, right, &self.host) {
+            Ok(_) => Ok(self.handles.get(handle)?),
+            Err(status) => Err(words(&self.host, self.node, &self.handles, handle, right, status)),
+        }
     }
 
     /// Has an answer made in the background.
@@ -214,7 +239,7 @@ impl Drop for Owed {
 impl Drop for Visitor {
     fn drop(&mut self) {
         self.streams.clear();
-        for grid in self.grids.iter() {
+        for grid in self.handles.iter() {
             for doom in grid.release_all(self.id) {
                 self.host.doom(grid, doom);
             }
@@ -222,33 +247,47 @@ impl Drop for Visitor {
     }
 }
 
-fn open(grids: &[Arc<Grid>], handle: u32) -> Result<&Arc<Grid>, Status> {
-    let grid = (handle as usize).checked_sub(1).and_then(|at| grids.get(at)).ok_or(Status::UnknownGrid)?;
-    if grid.is_dropped() { Err(Status::UnknownGrid) } else { Ok(grid) }
+/// A refusal of something about an open grid, with words where there is more to say than the status does.
+fn words(host: &Host, node: Option<NodeId>, handles: &Handles, handle: u32, right: Right, status: Status) -> Refusal {
+    match handles.get(handle) {
+        Ok(grid) if status == Status::Forbidden => host.no_right(node, right, &grid.definition.name),
+        _ => status.into(),
+    }
 }
 
 impl Backend for Visitor {
     type Payload = Payload;
 
     fn grid(&mut self, handle: u32) -> Result<BlockSize, Status> {
-        self.open(handle).map(|grid| grid.definition.shape.block_size)
+        self.ready()?;
+        self.handles.with(handle, Right::Read, &self.host).map(|grid| grid.definition.shape.block_size)
+    }
+
+    fn grid_to_put(&mut self, handle: u32) -> Result<BlockSize, Status> {
+        self.ready()?;
+        self.handles.with(handle, Right::Write, &self.host).map(|grid| grid.definition.shape.block_size)
+    }
+
+    fn words(&mut self, ask: &Header, status: Status) -> Option<String> {
+        let right = if ask.op == Op::Put as u8 { Right::Write } else { Right::Read };
+        Some(words(&self.host, self.node, &self.handles, ask.grid, right, status).text)
     }
 
     fn get(&mut self, handle: u32, index: Index) -> Fetched<Payload> {
-        match open(&self.grids, handle) {
+        match self.handles.get(handle) {
             Ok(grid) => grid.get(index, Patience::Hurried),
             Err(status) => Fetched::Failed(status),
         }
     }
 
     fn prefetch(&mut self, handle: u32, indexes: &[Index]) {
-        if let Ok(grid) = open(&self.grids, handle) {
+        if let Ok(grid) = self.handles.get(handle) {
             grid.prefetch(indexes);
         }
     }
 
     fn put(&mut self, handle: u32, ask: &PutAsk, payload: &[u8], flags: u16) -> Stored {
-        match open(&self.grids, handle) {
+        match self.handles.get(handle) {
             Ok(grid) => grid.put(self.id, ask, payload, flags),
             Err(status) => Stored::refused(status),
         }
@@ -262,11 +301,11 @@ impl Backend for Visitor {
         detail: bool,
         out: &mut Vec<Listed>,
     ) -> Result<bool, Status> {
-        open(&self.grids, handle)?.list(from, limit, detail, out)
+        self.handles.get(handle)?.list(from, limit, detail, out)
     }
 
     fn runs(&mut self, handle: u32, from: Index, limit: usize, out: &mut Vec<Run>) -> Result<bool, Status> {
-        open(&self.grids, handle)?.runs(from, limit, out)
+        self.handles.get(handle)?.runs(from, limit, out)
     }
 
     fn control(&mut self, ask: &Frame<'_>, reply: &mut Reply<'_>) -> Control {
@@ -289,11 +328,15 @@ impl Backend for PatientVisitor {
 
     fn grid(&mut self, handle: u32) -> Result<BlockSize, Status> {
         self.ready?;
-        open(&self.grids, handle).map(|grid| grid.definition.shape.block_size)
+        self.handles.with(handle, Right::Read, &self.host).map(|grid| grid.definition.shape.block_size)
+    }
+
+    fn words(&mut self, ask: &Header, status: Status) -> Option<String> {
+        Some(words(&self.host, self.node, &self.handles, ask.grid, Right::Read, status).text)
     }
 
     fn get(&mut self, handle: u32, index: Index) -> Fetched<Payload> {
-        match open(&self.grids, handle) {
+        match self.handles.get(handle) {
             Ok(grid) => grid.get(index, Patience::Waiting),
             Err(status) => Fetched::Failed(status),
         }
@@ -311,11 +354,11 @@ impl Backend for PatientVisitor {
         detail: bool,
         out: &mut Vec<Listed>,
     ) -> Result<bool, Status> {
-        open(&self.grids, handle)?.list(from, limit, detail, out)
+        self.handles.get(handle)?.list(from, limit, detail, out)
     }
 
     fn runs(&mut self, handle: u32, from: Index, limit: usize, out: &mut Vec<Run>) -> Result<bool, Status> {
-        open(&self.grids, handle)?.runs(from, limit, out)
+        self.handles.get(handle)?.runs(from, limit, out)
     }
 
     fn control(&mut self, _: &Frame<'_>, _: &mut Reply<'_>) -> Control {

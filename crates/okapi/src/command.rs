@@ -9,6 +9,7 @@ mod founding;
 mod fsck;
 pub(crate) mod get;
 mod give;
+mod grant;
 mod grid;
 mod init;
 mod invite;
@@ -69,6 +70,9 @@ pub(crate) enum Data {
     Cp(cp::Args),
     Map(map::Args),
     Grid(grid::Args),
+    Grant(grant::Grant),
+    Revoke(grant::Revoke),
+    Grants(grant::Args),
     Replicate(replicate::Args),
     Invite(invite::Args),
     Join(join::Args),
@@ -88,7 +92,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
-    ("Grids", &["grid", "replicate"]),
+    ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
@@ -121,7 +125,27 @@ impl Data {
         self.run_at(session).map_err(|failure| session.without_address(failure))
     }
 
+    /// Whether it is about the node itself and its part in the group, and not about what lies in grids.
+    fn is_about_the_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Invite(_)
+                | Self::Join(_)
+                | Self::Members(_)
+                | Self::Leave(_)
+                | Self::Give(_)
+                | Self::Status(_)
+                | Self::Fsck(_)
+                | Self::Defrag(_)
+        )
+    }
+
     fn run_at(self, session: &mut Session) -> Result<(), Failure> {
+        if session.global.member.is_some() && self.is_about_the_node() {
+            // Nobody is to leave the group because OKAPI_MEMBER was still set.
+            let text = "this command is about your own node: leave out --member, and unset OKAPI_MEMBER";
+            return Err(Failure::usage(text));
+        }
         match self {
             Self::Put(args) => args.run(session),
             Self::Get(args) => args.run(session),
@@ -132,6 +156,9 @@ impl Data {
             Self::Cp(args) => args.run(session),
             Self::Map(args) => args.run(session),
             Self::Grid(args) => args.run(session),
+            Self::Grant(args) => args.run(session),
+            Self::Revoke(args) => args.run(session),
+            Self::Grants(args) => args.run(session),
             Self::Replicate(args) => args.run(session),
             Self::Invite(args) => args.run(session),
             Self::Join(args) => args.run(session),

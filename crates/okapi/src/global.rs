@@ -22,6 +22,13 @@ pub(crate) struct Global {
     #[arg(long, short = 'n', global = true, env = "OKAPI_NODE", value_name = "TARGET", hide_short_help = true)]
     pub node: Option<Target>,
 
+    /// Another member of your group, whose grids are meant: its node's name, or the first digits of its id
+    ///
+    /// Your own node goes on to that member's, which lets you do what was granted to you there (okapi grant). `okapi
+    /// members` lists names and ids. In places, as in `okapi cp`, write @NAME//GRID:RECORD.
+    #[arg(long, global = true, env = "OKAPI_MEMBER", value_name = "NAME", hide_short_help = true)]
+    pub member: Option<String>,
+
     /// The data directory of the node on this machine
     #[arg(long, global = true, env = "OKAPI_DATA", value_name = "DIR", hide_short_help = true)]
     pub data: Option<PathBuf>,
@@ -132,7 +139,7 @@ impl Global {
         macro_rules! take {
             ($($field:ident)*) => { $(if said(stringify!($field)) { global.$field.clone_from(&line.$field); })* };
         }
-        take!(node data config grid token token_file grid_token json quiet color verbose);
+        take!(node member data config grid token token_file grid_token json quiet color verbose);
         global
     }
 }

@@ -63,7 +63,7 @@ impl What {
     }
 }
 
-/// A grid on a node: `[NODE//]GRID`.
+/// A grid on a node: `[NODE//]GRID`, or on another member's: `@MEMBER//GRID`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GridPlace {
     /// The node; nothing for the one in use.
@@ -143,7 +143,7 @@ fn split_node(text: &str) -> Result<(Option<String>, &str), String> {
         "tcp://".len()
     } else if let Some(path) = text.strip_prefix("unix:") {
         text.len() - path.trim_start_matches('/').len()
-    } else if text.starts_with(['/', '.']) && text.contains("//") {
+    } else if text.starts_with(['/', '.', '@']) && text.contains("//") {
         1
     } else {
         return Ok((None, text));
@@ -189,6 +189,8 @@ mod tests {
         assert_eq!(place("unix:/run/o.sock//p:"), (some("unix:/run/o.sock"), some("p"), None));
         assert_eq!(place("unix:///run/o.sock//p:"), (some("unix:///run/o.sock"), some("p"), None));
         assert_eq!(place("/run/o.sock//p:#1"), (some("/run/o.sock"), some("p"), some("#1")));
+        assert_eq!(place("@attic//p:a//b"), (some("@attic"), some("p"), some("a//b")));
+        assert_eq!(place("@attic"), (None, None, some("@attic")));
         assert_eq!(place("a b: c"), (None, None, some("a b: c")));
     }
 

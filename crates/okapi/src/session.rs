@@ -3,11 +3,12 @@
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::place::GridPlace;
-use crate::view::View;
-use okapi_client::{Client, ConnectError, Fault, Grid, Settings, Status, Target, Token};
+use crate::standing::ago;
+use crate::view::{View, shown};
+use okapi_client::{Client, ConnectError, Fault, Grid, Settings, Status, Target, TargetError, Token, Whom};
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a command runs with. The shell keeps one for all its lines, and with it the connections.
 pub(crate) struct Session {
@@ -15,7 +16,8 @@ pub(crate) struct Session {
     pub global: Global,
     /// Where results go.
     pub view: View,
-    clients: HashMap<String, Client>,
+    /// By target, and the member gone on to.
+    clients: HashMap<(String, Option<String>), Client>,
 }
 
 impl Session {
@@ -38,7 +40,8 @@ impl Session {
     pub(crate) fn without_address(&self, mut failure: Failure) -> Failure {
         let about_links = matches!(failure.kind, "unreachable" | "broken-link" | "interrupted" | "timed-out");
         if let (None, false, Ok(target)) = (&self.global.node, about_links, self.global.target()) {
-            let message = failure.message.replace(&format!(" at {target}"), "");
+            let message = failure.message.replace(&format!(" by way of {target}"), "");
+            let message = message.replace(&format!(" at {target}"), "");
             failure.message = message.replace(&format!("{target}: "), "");
         }
         failure
@@ -66,16 +69,38 @@ impl Session {
     /// # Errors
     /// [`Failure`] if it cannot be reached.
     pub(crate) fn client_at(&mut self, node: Option<&str>) -> Result<Client, Failure> {
-        let target = match node {
-            Some(node) => node.parse::<Target>().map_err(|error| Failure::usage(error.to_string()))?,
-            None => self.global.target()?,
-        };
-        let key = target.to_string();
+        match node {
+            None => self.connected(&self.global.target()?, self.global.member.clone()),
+            Some(node) => match node.strip_prefix('@') {
+                Some(member) => self.connected(&self.global.target()?, Some(member.to_owned())),
+                None => {
+                    self.connected(&node.parse().map_err(|error: TargetError| Failure::usage(error.to_string()))?, None)
+                }
+            },
+        }
+    }
+
+    /// The node itself, where another member's grids are meant by way of it.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be reached.
+    pub(crate) fn own_client(&mut self) -> Result<Client, Failure> {
+        self.connected(&self.global.target()?, None)
+    }
+
+    fn connected(&mut self, target: &Target, member: Option<String>) -> Result<Client, Failure> {
+        let key = (target.to_string(), member);
         if let Some(client) = self.clients.get(&key) {
             return Ok(client.clone());
         }
-        let settings = Settings { token: self.global.token()?, ..Settings::default() };
-        let client = Client::connect(&target, settings)?;
+        let member = key.1.clone().map(Whom::Called);
+        let settings = Settings { token: self.global.token()?, member, ..Settings::default() };
+        let client = Client::connect(target, settings)?;
+        if let (Some(member), Some(as_of)) = (&key.1, client.as_of()) {
+            let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+            let (member, age) = (shown(member), ago(now.saturating_sub(as_of)));
+            self.view.aside(format_args!("{member} is away: this is what others hold of it, as it was {age} ago"));
+        }
         self.clients.insert(key, client.clone());
         Ok(client)
     }
@@ -126,9 +151,21 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match &error {
             ConnectError::Refused { status, .. } => Self::of(kind(*status), error.to_string()),
+            ConnectError::NoWay { status, .. } => no_way(*status, error.to_string()),
             _ => Self::unreachable(error.to_string()),
         }
     }
+}
+
+/// The member whose grids are meant cannot be reached, or is none.
+fn no_way(status: Status, message: String) -> Failure {
+    let exit = match status {
+        Status::Away => Exit::Unreachable,
+        Status::UnknownRecord => Exit::NotFound,
+        _ => Exit::Failed,
+    };
+    let kind = if status == Status::UnknownRecord { "unknown-member" } else { kind(status) };
+    Failure { kind, exit, message }
 }
 
 /// The failure that a fault of the client amounts to; `text` is the whole error's.
@@ -142,6 +179,7 @@ fn from_fault(fault: &Fault, text: String) -> Failure {
         },
         Fault::Connect(error) => match &**error {
             ConnectError::Refused { status, .. } => Failure::of(kind(*status), text),
+            ConnectError::NoWay { status, .. } => no_way(*status, text),
             _ => Failure::unreachable(text),
         },
         Fault::Interrupted { .. } => Failure::of("interrupted", text),
@@ -209,6 +247,7 @@ pub(crate) fn kind(status: Status) -> &'static str {
         Status::TooLong => "too-long",
         Status::NoGroup => "no-group",
         Status::BadTicket => "bad-ticket",
+        Status::Away => "away",
         _ => "failed",
     }
 }

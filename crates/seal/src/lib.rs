@@ -1,7 +1,8 @@
 //! Encrypting, deriving, sharing and keeping keys: everything that touches a secret.
 //!
 //! At the bottom are AES-256-GCM ([`aead`]), Ed25519 ([`sign`]), HPKE and RSA-OAEP (all through aws-lc-rs), Argon2id
-//! ([`passphrase`]) and BLAKE3 ([`hash`]). On them stand the node's key ([`node_key`]), who a member is ([`identity`],
+//! ([`passphrase`]) and BLAKE3 ([`hash`]). On them stand the node's key ([`node_key`]), keys of
+//! grids that others may read ([`grid_key`]), who a member is ([`identity`],
 //! [`phrase`], [`member_key`]), keys sealed to others ([`recipient`], [`envelope`], [`pem`]) and whole files
 //! ([`sealed_file`]). What else is sealed is laid out by those who seal it.
 
@@ -11,6 +12,7 @@ pub mod code;
 mod dice;
 pub mod envelope;
 mod fill;
+pub mod grid_key;
 pub mod hash;
 mod hpke;
 pub mod identity;
@@ -30,6 +32,7 @@ pub mod sign;
 
 pub use aead::{ALGORITHM_AES_256_GCM, Forged, NONCE_BYTES, Nonce, Sealer, TAG_BYTES};
 pub use envelope::{Context, DataKey, Envelope};
+pub use grid_key::{GridKey, KEY_NUMBER_MAX};
 pub use hash::{Hasher, hash};
 pub use identity::MemberSecret;
 pub use key_file::KeyError;

@@ -78,6 +78,87 @@ pub const fn leaf_count(shard_bytes: u64) -> u64 {
     }
 }
 
+/// Bytes of a group of leaves: what is read of a shard at a time and checked for itself. The last one of a shard has
+/// what is left.
+pub const GROUP_BYTES: usize = 16 * LEAF_BYTES;
+
+/// How many groups a shard of `shard_bytes` has: at least one.
+#[must_use]
+pub const fn group_count(shard_bytes: u64) -> u64 {
+    match shard_bytes.div_ceil(GROUP_BYTES as u64) {
+        0 => 1,
+        count => count,
+    }
+}
+
+/// The hashes of a shard's groups, in their order; of a shard that has but one its root. [`Groups::check`] takes them.
+#[must_use]
+pub fn group_hashes(shard: &[u8]) -> Vec<Digest> {
+    if shard.len() <= GROUP_BYTES {
+        return vec![crate::hash(shard)];
+    }
+    let groups = shard.chunks(GROUP_BYTES).enumerate();
+    groups.map(|(at, group)| Digest(subtree(group, (at * GROUP_BYTES) as u64))).collect()
+}
+
+/// The hashes of a shard's groups, known to be those that lead to its root: by them each group can be checked when it
+/// comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    hashes: Vec<Digest>,
+    shard_bytes: u64,
+}
+
+impl Groups {
+    /// These hashes, if they are those of the shard with this root and length.
+    #[must_use]
+    pub fn check(hashes: Vec<Digest>, root: &Digest, shard_bytes: u64) -> Option<Self> {
+        if hashes.len() as u64 != group_count(shard_bytes) {
+            return None;
+        }
+        let found = match &hashes[..] {
+            [only] => *only,
+            all => {
+                let (left, right) = all.split_at(left_groups(all.len()));
+                Digest(*merge_subtrees_root(&joined(left), &joined(right), Mode::Hash).as_bytes())
+            }
+        };
+        (found == *root).then_some(Self { hashes, shard_bytes })
+    }
+
+    /// Whether `bytes` are those of the shard from `offset` on: whole groups.
+    #[must_use]
+    pub fn are_right(&self, offset: u64, bytes: &[u8]) -> bool {
+        let first = (offset / GROUP_BYTES as u64) as usize;
+        let ends = offset.checked_add(bytes.len() as u64);
+        let whole = ends.is_some_and(|end| end == self.shard_bytes || end.is_multiple_of(GROUP_BYTES as u64));
+        if !offset.is_multiple_of(GROUP_BYTES as u64) || !whole || ends > Some(self.shard_bytes) {
+            return false;
+        }
+        if let [only] = &self.hashes[..] {
+            return bytes.len() as u64 == self.shard_bytes && crate::hash(bytes) == *only;
+        }
+        let mut groups = (first..).zip(bytes.chunks(GROUP_BYTES));
+        groups.all(|(at, group)| subtree(group, (at * GROUP_BYTES) as u64) == self.hashes[at].0)
+    }
+}
+
+/// How many of some groups are in the left part of their tree.
+const fn left_groups(groups: usize) -> usize {
+    groups.next_power_of_two() / 2
+}
+
+/// The hash of the part of the tree above some groups, below the root.
+fn joined(groups: &[Digest]) -> ChainingValue {
+    match groups {
+        [only] => only.0,
+        all => {
+            let (left, right) = all.split_at(left_groups(all.len()));
+            merge_subtrees_non_root(&joined(left), &joined(right), Mode::Hash)
+        }
+    }
+}
+
 /// Proves that `shard` contains its leaf number `leaf`. The whole shard is hashed for it.
 pub fn prove(shard: &[u8], leaf: u32) -> Result<Proof, ProofError> {
     Ok(prove_all(shard, &[leaf])?.remove(0))

@@ -35,6 +35,14 @@ impl Secret {
         &self.0
     }
 
+    /// Fills `into` with its first bytes: for what was derived to be a mask or a name, and no key.
+    ///
+    /// # Panics
+    /// If `into` is longer than 32 bytes.
+    pub fn fill(&self, into: &mut [u8]) {
+        into.copy_from_slice(&self.0[..into.len()]);
+    }
+
     /// The secret that `context` and `salt` make of this one. Each use has its own `context`, for ever.
     #[must_use]
     pub fn derive(&self, context: &'static str, salt: &[u8]) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::payload::Payload;
 use okapi_base::{BlockSize, Durability, Generation, GridId, Index, Ticket};
+use okapi_seal::GridKey;
 use std::sync::Arc;
 
 /// A whole store: any number of grids.
@@ -22,6 +23,16 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`WriteError`] if the store cannot say so durably.
     fn drop_grid(&self, id: GridId) -> Result<(), WriteError>;
+
+    /// Seals what is put into a grid and its companion from now on under a key of the grid that others can be given, with
+    /// at least this number, and what is there already in the background. None: this engine has no such keys.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the store cannot: too many grids have such keys, or this one has had too many.
+    fn give_key(&self, id: GridId, at_least: u16) -> Result<Option<GridKey>, WriteError> {
+        let _ = (id, at_least);
+        Ok(None)
+    }
 
     /// Up to which write everything is durable.
     ///
@@ -229,6 +240,8 @@ pub struct StoreUsage {
     pub moved_bytes: u64,
     /// Bytes given back by compaction.
     pub freed_bytes: u64,
+    /// Segments in which something of a grid with a key of its own does not lie under that yet.
+    pub moving: u64,
 }
 
 /// What a verification has seen.

@@ -280,6 +280,7 @@ impl Engine for Fjall {
             written_bytes: 0,
             moved_bytes: 0,
             freed_bytes: self.core.freed_bytes.load(Ordering::Relaxed),
+            moving: 0,
         }
     }
 }

@@ -21,9 +21,13 @@ mod compact;
 mod disk;
 mod follow;
 mod format;
+mod given;
+mod granted;
 mod identity;
 mod index;
 mod keeper;
+mod keys;
+mod parts;
 mod reader;
 mod real_disk;
 mod recover;
@@ -35,6 +39,7 @@ mod writer;
 
 pub use disk::{Disk, DiskFile};
 pub use follow::{ClosedSegment, Follower, RestoreError};
+pub use granted::{Distant, GrantedError, GrantedGrid};
 pub use real_disk::RealDisk;
 
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
@@ -42,8 +47,9 @@ use blocks::{Grid, Handle};
 use committer::{Committer, Pipe};
 use compact::{Budget, Goal};
 use format::{Kind, StoreId};
+use keys::Ring;
 use okapi_base::{GridId, Index, Ticket};
-use okapi_seal::NodeKey;
+use okapi_seal::{GridKey, NodeKey};
 use parking_lot::{Condvar, Mutex, RwLock};
 use reader::Pools;
 use reserve::Reserve;
@@ -165,7 +171,7 @@ pub struct Log {
 /// What the log and the handles of its grids share.
 struct Inner {
     disk: Arc<dyn Disk>,
-    key: NodeKey,
+    ring: Arc<Ring>,
     store: StoreId,
     settings: Settings,
     writer: Mutex<Writer>,
@@ -225,13 +231,14 @@ impl Log {
     pub fn open(disk: Arc<dyn Disk>, key: &NodeKey, settings: Settings) -> Result<(Self, Opened), OpenError> {
         let started = Instant::now();
         check(&settings)?;
-        let (state, mut opened) = recover::recover(&*disk, key)?;
+        let ring = Ring::new(key);
+        let (state, mut opened) = recover::recover(&*disk, &ring)?;
         let sequence = state.writer.sequence;
         let frontier = u64::from(state.writer.next_segment) << 32;
         let limit = AtomicU64::new(settings.limit_bytes);
         let inner = Arc::new(Inner {
             disk,
-            key: key.clone(),
+            ring,
             store: state.store,
             settings,
             writer: Mutex::new(state.writer),
@@ -328,6 +335,7 @@ impl Engine for Log {
             let generation = w.next_generation();
             let draft = Draft { kind: Kind::GridDrop, grid: id, index: Index::MIN, generation, crc: 0, payload: &[] };
             let location = self.inner.append(&mut w, &draft, Purpose::Delete)?;
+            w.given.drop_grid(id, location.segment());
             if let Some((_, old)) = w.drops.insert(id, (generation, location)) {
                 w.count(old, false);
             }
@@ -338,7 +346,12 @@ impl Engine for Log {
             index.entries(0).for_each(|(_, location)| w.count(location, false));
             w.sequence
         };
+
         self.inner.wait_durable(sequence)
+    }
+
+    fn give_key(&self, id: GridId, at_least: u16) -> Result<Option<GridKey>, WriteError> {
+        self.inner.give_key(id, at_least).map(Some)
     }
 
     fn durable(&self) -> Result<Ticket, Broken> {
@@ -376,6 +389,7 @@ impl Engine for Log {
             written_bytes: self.inner.written_bytes.load(Relaxed),
             moved_bytes: self.inner.moved_bytes.load(Relaxed),
             freed_bytes: self.inner.freed_bytes.load(Relaxed),
+            moving: w.given.moving(),
         }
     }
 }

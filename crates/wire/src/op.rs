@@ -70,13 +70,25 @@ pub enum Op {
     GroupSafe = 0x65,
     /// Counts a node of the group as lost for good.
     GroupLost = 0x66,
+    /// Sets what a member may do with a grid.
+    GrantSet = 0x70,
+    /// Lists what members may do with grids.
+    GrantList = 0x71,
+    /// Joins the connection to a stream to another member's node.
+    Route = 0x73,
+    /// Gives another member's node the keys of grids that it may read.
+    KeysGive = 0x74,
+    /// Lists the deeds that a node has of another's segments.
+    DeedsOf = 0x75,
+    /// Reads a part of a shard.
+    ShardRead = 0x76,
 }
 
 impl Op {
     /// The bit that makes an operation's number a reply's.
     pub const REPLY: u8 = 0x80;
 
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 39] = [
         Self::Hello,
         Self::Ping,
         Self::Goodbye,
@@ -110,6 +122,12 @@ impl Op {
         Self::GroupGive,
         Self::GroupSafe,
         Self::GroupLost,
+        Self::GrantSet,
+        Self::GrantList,
+        Self::Route,
+        Self::KeysGive,
+        Self::DeedsOf,
+        Self::ShardRead,
     ];
 
     /// The operation a number (without the reply bit) stands for.
@@ -162,6 +180,11 @@ impl Op {
                 | Self::GroupGive
                 | Self::GroupSafe
                 | Self::GroupLost
+                | Self::GrantSet
+                | Self::GrantList
+                | Self::KeysGive
+                | Self::DeedsOf
+                | Self::ShardRead
         )
     }
 }

@@ -91,6 +91,8 @@ statuses! {
     NoGroup = 29, "this node is in no group: `okapi init` makes it ready for one";
     /// The ticket opens no group, or not any more.
     BadTicket = 30, "the ticket opens nothing; ask for a new one, made by `okapi invite`";
+    /// The member's node cannot be reached.
+    Away = 31, "the member is away; what is its own can be read once it is back";
 }
 
 impl Status {

@@ -1,6 +1,8 @@
 //! What carries letters to other nodes, as the group sees it.
 
+use super::Onward;
 use okapi_base::NodeId;
+use okapi_link::Link;
 use okapi_peers::Blob;
 use okapi_wire::peer::announce::Announcement;
 use std::collections::BTreeMap;
@@ -25,6 +27,16 @@ pub(crate) trait Carrier: Send + Sync {
 
     /// What is known of the links to other nodes.
     fn links(&self) -> BTreeMap<NodeId, LinkFacts>;
+
+    /// Dials a node for a program that wants to ask it something, and calls `then` with the way there, or why there is
+    /// none.
+    fn reach(&self, to: NodeId, then: Box<dyn FnOnce(Result<Onward, String>) + Send>);
+
+    /// A stream to a node, on which it can be asked. Waits for it.
+    fn open(&self, to: NodeId) -> Result<Box<dyn Link>, String> {
+        let _ = to;
+        Err("nothing but letters goes there".to_owned())
+    }
 
     /// Ends all links.
     fn stop(&self);

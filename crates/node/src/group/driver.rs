@@ -18,7 +18,6 @@ use okapi_peers::{Blob, Event as Told, Input, Order, Output, Peer, Phase, ShardI
 use okapi_seal::{NodeKey, RecipientKey};
 use okapi_wire::peer::announce::Announcement;
 use okapi_wire::{BodyWriter, Message as _, Status};
-use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -90,7 +89,7 @@ pub(crate) struct Driver {
     waiters: Vec<Waiter>,
     /// The group of the ticket that was just made.
     pub(crate) invited: Option<okapi_base::GroupId>,
-    roster: Arc<RwLock<Roster>>,
+    roster: Arc<Roster>,
     /// What is to be told of the log as soon as the thread runs.
     found: Option<Found>,
     /// Nodes without a link: since when it was seen that it cannot be made, and whether the peer was told.
@@ -117,7 +116,7 @@ pub(crate) struct Parts {
     pub(crate) records: Arc<Records>,
     pub(crate) keeper: Sender<Batch>,
     pub(crate) workers: Workers,
-    pub(crate) roster: Arc<RwLock<Roster>>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) carrier: Arc<dyn Carrier>,
 }
 
@@ -345,8 +344,7 @@ impl Driver {
                 Output::Event(event) => told.push(event),
             }
         }
-        if !self.roster.read().is_of(self.peer.members()) {
-            *self.roster.write() = Roster::of(self.peer.members());
+        if self.roster.update(self.peer.members()) {
             // What those who are members now have said before they were is known to the links alone.
             self.carrier.review().iter().for_each(|said| self.announced(said));
             self.look_at_links_soon();

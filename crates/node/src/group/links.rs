@@ -1,12 +1,13 @@
 //! The real carrier: links between members, as the group uses them.
 
+use super::Onward;
 use super::carrier::{Carrier, LinkFacts};
 use super::driver::{Event, short};
 use super::founding::Gift;
 use super::running::{Hook, Seat};
 use crate::settings::GroupSettings;
 use okapi_base::NodeId;
-use okapi_link::member::{self, Announcement, LinkView, MemberLinks, Standing};
+use okapi_link::member::{self, Announcement, LinkView, MemberLinks, ReachError, Reached, Standing};
 use okapi_peers::{Blob, Input};
 use okapi_seal::Hasher;
 use okapi_wire::Message as _;
@@ -14,9 +15,18 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Grid streams of members, for whoever serves them.
-pub(crate) type Streams = Box<dyn Fn(NodeId, Box<dyn okapi_link::Link>) + Send + Sync>;
+/// How long dialling a member may take for a program that waits: less than programs wait for a connection.
+const ROUTE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// What whoever serves members does when something of theirs comes.
+pub(crate) struct Streams {
+    /// A stream.
+    pub(crate) stream: Box<dyn Fn(NodeId, Box<dyn okapi_link::Link>) + Send + Sync>,
+    /// The first connection for letters: the member is here. On a thread of the links: it must be quick.
+    pub(crate) here: Box<dyn Fn(NodeId) + Send + Sync>,
+}
 
 /// The links of a node.
 pub(crate) struct Links {
@@ -42,6 +52,7 @@ impl Links {
         (settings.upload, settings.download) = (seat.settings.upload_rate, seat.settings.download_rate);
         settings.local_network = seat.settings.local_network.then(|| local_tag(&hook));
         let book = hook.records.book().map_err(|error| error.to_string())?;
+        let roster = Arc::clone(&hook.roster);
         let ears = Arc::new(Ears { hook, streams: Arc::clone(streams) });
         let links = MemberLinks::start(settings, ears).map_err(|error| error.to_string())?;
         if seat.gift.advertise.is_empty() {
@@ -50,6 +61,7 @@ impl Links {
         }
         for (node, said) in book {
             let known = Announcement::parse(&said).map_err(|error| error.to_string());
+            let known = known.inspect(|said| roster.call(node, &said.name));
             if let Err(error) = known.and_then(|said| links.learn(said).map_err(|error| error.to_string())) {
                 tracing::warn!("how {} is reached was forgotten: {error}", short(&node.0));
             }
@@ -101,6 +113,24 @@ impl Carrier for Links {
         views.into_iter().map(|view| (view.node, facts(view))).collect()
     }
 
+    fn reach(&self, to: NodeId, then: Box<dyn FnOnce(Result<Onward, String>) + Send>) {
+        let onward = |reached: Reached| -> Onward {
+            Box::new(move |link, early, held| {
+                if let Err(error) = reached.join(link, early, held) {
+                    tracing::warn!("a program could not be joined to another member's node: {error}");
+                }
+            })
+        };
+        let told = move |reached: Result<Reached, ReachError>| then(reached.map(onward).map_err(|why| why.to_string()));
+        // Where the links have stopped it is dropped, and that is an answer too.
+        self.with(|links| links.reach(to, ROUTE_PATIENCE, told));
+    }
+
+    fn open(&self, to: NodeId) -> Result<Box<dyn okapi_link::Link>, String> {
+        let opened = self.with(|links| links.open_grid(to)).ok_or("the node is stopping")?;
+        opened.map_err(|error| error.to_string())
+    }
+
     fn stop(&self) {
         if let Some(links) = self.links.lock().take() {
             match Arc::try_unwrap(links) {
@@ -114,7 +144,7 @@ impl Carrier for Links {
 
 impl member::Host for Ears {
     fn standing(&self, node: &NodeId) -> Standing {
-        match self.hook.roster.read().takes_part(node) {
+        match self.hook.roster.get(node).map(|enrolled| enrolled.takes_part) {
             Some(true) => Standing::Member,
             Some(false) => Standing::Parted,
             None => Standing::Stranger,
@@ -126,8 +156,17 @@ impl member::Host for Ears {
             member::Event::Letter { from, letter, payload, room } => {
                 Event::Letter { input: Input::Received { from, letter, payload }, room: Box::new(room) }
             }
-            member::Event::Up { .. } | member::Event::Down { .. } => Event::Linked,
-            member::Event::Announced(said) => Event::Announced(said),
+            member::Event::Up { node, .. } => {
+                if let Some(streams) = &*self.streams.lock() {
+                    (streams.here)(node);
+                }
+                Event::Linked
+            }
+            member::Event::Down { .. } => Event::Linked,
+            member::Event::Announced(said) => {
+                self.hook.roster.call(said.node, &said.name);
+                Event::Announced(said)
+            }
             member::Event::Twin { said, .. } => Event::Halt(said),
             member::Event::Refused { node, address, why } => {
                 Event::Note(format!("{} at {address}: {why}", short(&node.0)))
@@ -137,7 +176,7 @@ impl member::Host for Ears {
                 if let Some(streams) = &*self.streams.lock()
                     && member::Host::standing(self, &from) == Standing::Member
                 {
-                    streams(from, Box::new(link));
+                    (streams.stream)(from, Box::new(link));
                 }
                 return;
             }

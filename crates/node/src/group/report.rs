@@ -144,7 +144,12 @@ fn work(driver: &Driver, links: &BTreeMap<NodeId, LinkFacts>) -> GroupWork {
     }
 }
 
-fn members(peer: &Peer, links: &BTreeMap<NodeId, LinkFacts>, (own_name, from_here): (&str, &str)) -> Vec<GroupMember> {
+/// The nodes of the group.
+pub(crate) fn members(
+    peer: &Peer,
+    links: &BTreeMap<NodeId, LinkFacts>,
+    (own_name, from_here): (&str, &str),
+) -> Vec<GroupMember> {
     let standings: BTreeMap<MemberId, Grade> =
         peer.standings().into_iter().map(|view| (view.member, view.standing.grade)).collect();
     let now = stamp();

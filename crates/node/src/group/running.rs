@@ -1,22 +1,23 @@
 //! A node's part in its group while it runs: its threads, and the door through which its owner asks of it.
 
+mod door;
+
 use super::carrier::Carrier;
-use super::clock::{Clock, stamp};
+use super::clock::Clock;
 use super::driver::{Driver, Event, KeyFound, Parts};
 use super::founding::{self, Gift, IDENTITY_FILE, KEY_FILE};
 use super::pace::Pace;
 use super::records::{Records, RecordsError};
-use super::report::{Sources, report};
 use super::roster::Roster;
 use super::segments::{AttachError, Segments};
 use super::tend::{self, Ending, Tended};
 use super::workers::Workers;
 use super::yard::Shards;
-use crate::group::{GroupDoor, RestoreVia, WhenSafe};
+use crate::group::{GroupDoor, RestoreVia, Way};
 use crate::refusal::Refusal;
 use crate::settings::GroupSettings;
 use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
-use okapi_peers::{Blob, Identity, Input, Order, Peer, Phase};
+use okapi_peers::{Blob, Identity, Input, Order, Peer};
 use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
 use okapi_wire::Status;
@@ -66,9 +67,11 @@ pub(crate) struct Group {
     segments: Arc<Segments>,
     shards: Arc<Shards>,
     pub(crate) pace: Arc<Pace>,
+    pub(crate) roster: Arc<Roster>,
     carrier: Arc<dyn Carrier>,
     log: RwLock<Option<Arc<Log>>>,
     names: RwLock<Option<Names>>,
+    away: RwLock<Option<Arc<WayAway>>>,
     mind_battery: bool,
     ending: Arc<Ending>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -76,6 +79,9 @@ pub(crate) struct Group {
 
 /// Tells which records some blocks belong to: at most so many.
 pub(crate) type Names = Box<dyn Fn(&[(GridId, Index)], usize) -> Vec<String> + Send + Sync>;
+
+/// Finds a way to what others hold of a node that is away, on a thread that may wait; nothing if the node gave no keys.
+pub(crate) type WayAway = Box<dyn Fn(NodeId) -> Option<Result<Way, Refusal>> + Send + Sync>;
 
 /// Why the group's part could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +140,7 @@ pub(crate) struct Hook {
     /// The group that the node is in at its start.
     pub(crate) group: GroupId,
     pub(crate) events: Sender<Event>,
-    pub(crate) roster: Arc<RwLock<Roster>>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) records: Arc<Records>,
 }
 
@@ -303,7 +309,8 @@ impl Group {
         let kept = records.peer()?;
         let now = Clock::start().now();
         let peer = Peer::open(seat.peer_identity(), seat.gift.peer_settings(), entropy, now, &kept)?;
-        let roster = Arc::new(RwLock::new(Roster::of(peer.members())));
+        let roster = Arc::new(Roster::new(seat.identity.member));
+        roster.update(peer.members());
         let hook = Hook {
             group: peer.group(),
             events: events.clone(),
@@ -326,7 +333,7 @@ impl Group {
             records,
             keeper,
             workers,
-            roster,
+            roster: Arc::clone(&roster),
             carrier: Arc::clone(&carrier),
         });
         let group = Self {
@@ -339,9 +346,11 @@ impl Group {
             segments,
             shards,
             pace,
+            roster,
             carrier,
             log: RwLock::new(None),
             names: RwLock::new(None),
+            away: RwLock::new(None),
             mind_battery: seat.settings.pause_on_battery,
             ending: Arc::default(),
             threads: Mutex::new(vec![keeping]),
@@ -395,6 +404,32 @@ impl Group {
         self.carrier.addresses()
     }
 
+    /// This node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The group it is in now.
+    pub(crate) fn group(&self) -> okapi_base::GroupId {
+        self.ask(|driver| driver.peer.group()).unwrap_or(okapi_base::GroupId([0; 32]))
+    }
+
+    /// The nodes to which there is a connection.
+    pub(crate) fn linked(&self) -> Vec<NodeId> {
+        let links = self.carrier.links();
+        links.into_iter().filter(|(node, link)| link.connected && *node != self.node).map(|(node, _)| node).collect()
+    }
+
+    /// A stream to a node, on which it can be asked.
+    pub(crate) fn open(&self, node: NodeId) -> Result<Box<dyn okapi_link::Link>, String> {
+        self.carrier.open(node)
+    }
+
+    /// Sets who finds a way to what others hold of a node that is away.
+    pub(crate) fn set_away(&self, away: WayAway) {
+        *self.away.write() = Some(Arc::new(away));
+    }
+
     /// Ends the part: nothing more is sent, received or made durable for it.
     pub(crate) fn stop(&self) {
         self.ending.end();
@@ -408,6 +443,7 @@ impl Group {
         }
         *self.log.write() = None;
         *self.names.write() = None;
+        *self.away.write() = None;
     }
 
     /// Asks the driver, and waits for its answer.
@@ -436,148 +472,5 @@ impl Group {
         let addresses = self.carrier.addresses().into_iter().filter(|address| is_address(address));
         let addresses = addresses.take(ADDRESSES_MAX).collect();
         Ticket { group, via: self.node, secret, expires, addresses }.to_text()
-    }
-}
-
-impl GroupDoor for Group {
-    fn status(&self) -> GroupStatus {
-        let gift = self.gift.lock().clone();
-        let (number, member) = (self.number, self.member);
-        let (log, carrier) = (self.log.read().clone(), Arc::clone(&self.carrier));
-        let told = self.ask(move |driver| {
-            report(driver, &Sources { gift: &gift, number, member, log: log.as_deref(), carrier: &*carrier })
-        });
-        let named = told.map(|mut status| {
-            self.name_risks(&mut status.risks);
-            status
-        });
-        named.unwrap_or_else(|refusal| GroupStatus {
-            note: refusal.text,
-            state: okapi_wire::message::GroupState::Halted,
-            ..GroupStatus::alone(okapi_base::GroupId([0; 32]), self.node, self.member)
-        })
-    }
-
-    fn invite(&self, lifetime: Duration) -> Result<(String, u64), Refusal> {
-        if lifetime.is_zero() || lifetime > TICKET_LIFE_MAX {
-            let text = format!("a ticket lives for up to {} days", TICKET_LIFE_MAX.as_secs() / 86_400);
-            return Err(Refusal::new(Status::Malformed, text));
-        }
-        let expires = stamp() + u64::try_from(lifetime.as_millis()).expect("a month fits");
-        let mut secret = [0; 32];
-        okapi_seal::random(&mut secret);
-        let group = self.ask(move |driver| driver.invite(secret, expires))??;
-        Ok((self.ticket(secret, expires, group), expires))
-    }
-
-    fn join(&self, ticket: &str) -> Result<(), Refusal> {
-        let wrong = |text: String| Refusal::new(Status::Malformed, text);
-        let ticket = Ticket::parse(ticket).map_err(|error| wrong(error.to_string()))?;
-        if ticket.expires < stamp() {
-            return Err(wrong("the ticket has expired; ask for a new one".to_owned()));
-        }
-        if ticket.via == self.node {
-            return Err(wrong("this node made the ticket itself; give it to another one".to_owned()));
-        }
-        if ticket.addresses.is_empty() {
-            return Err(wrong("the ticket tells no address; have one made by a node that listens".to_owned()));
-        }
-        self.carrier.hint(ticket.via, &ticket.addresses);
-        self.ask(move |driver| driver.join(&ticket))?
-    }
-
-    fn leave(&self, now: bool) -> Result<(), Refusal> {
-        let alone = self.ask(|driver| driver.peer.members().iter().count() < 2)?;
-        if alone {
-            return Err(Refusal::new(
-                Status::NoGroup,
-                "nobody else is in this node's group: there is nothing to leave",
-            ));
-        }
-        self.order(if now { Order::LeaveNow } else { Order::Leave })
-    }
-
-    fn give(&self, bytes: u64) -> Result<(), Refusal> {
-        if bytes < founding::GIVE_MIN {
-            let error = founding::FoundError::TooLittle { give: bytes };
-            return Err(Refusal::new(Status::TooLong, error.to_string()));
-        }
-        let gift = Gift { give: bytes, ..self.gift.lock().clone() };
-        let (user, server) = gift.halves();
-        let held = self.ask(|driver| driver.peer.held().map(|(_, bytes)| bytes).sum::<u64>())?;
-        if held > server {
-            let text = format!("{held} bytes are held for others; give at least {}", held * 2);
-            return Err(Refusal::new(Status::Full, text));
-        }
-        gift.write(&self.data).map_err(|error| Refusal::new(Status::Failed, error.to_string()))?;
-        *self.gift.lock() = gift;
-        if let Some(log) = &*self.log.read() {
-            log.set_limit(user);
-        }
-        self.order(Order::Promise { bytes: server })
-    }
-
-    fn lost(&self, node: NodeId) -> Result<(), Refusal> {
-        let known = self.ask(move |driver| driver.peer.members().get(node).is_some())?;
-        let is_linked = self.carrier.links().get(&node).is_some_and(|link| link.connected);
-        match (known, is_linked || node == self.node) {
-            (false, _) => {
-                Err(Refusal::new(Status::UnknownRecord, "no such node is in this group; `okapi members` lists them"))
-            }
-            (_, true) if node == self.node => {
-                Err(Refusal::new(Status::Malformed, "that is this very node, and it is here"))
-            }
-            (_, true) => Err(Refusal::new(Status::Malformed, "that node is here; a node that answers is not lost")),
-            _ => self.order(Order::Lost { node }),
-        }
-    }
-
-    fn when_safe(&self, then: WhenSafe) {
-        let Some(log) = self.log.read().clone() else {
-            return then(Err(Refusal::new(Status::Stopping, "the node's data is not open")));
-        };
-        match log.close_segment() {
-            Ok(until) => {
-                // Dropped unasked where the driver is gone: then the node is stopping.
-                let _ = self.events.send(Event::Ask(Box::new(move |driver| driver.wait_until_safe(until, then))));
-            }
-            Err(error) => then(Err(error.into())),
-        }
-    }
-}
-
-impl Driver {
-    fn invite(&mut self, secret: [u8; 32], expires: u64) -> Result<okapi_base::GroupId, Refusal> {
-        if let Some(why) = &self.halted {
-            return Err(Refusal::new(Status::Failed, why.clone()));
-        }
-        match self.peer.phase() {
-            Phase::Settled => {}
-            Phase::Joining | Phase::Restoring => {
-                return Err(Refusal::new(Status::Failed, "this node is still on its way into a group; invite later"));
-            }
-            Phase::Leaving | Phase::Parted => {
-                return Err(Refusal::new(Status::Failed, "this node leaves its group and invites nobody"));
-            }
-        }
-        self.invited = None;
-        self.input(Input::Order(Order::Invite { secret, expires }));
-        let text = "as many tickets are out as there may be (64); wait until some have expired";
-        self.invited.take().ok_or_else(|| Refusal::new(Status::Full, text))
-    }
-
-    fn join(&mut self, ticket: &Ticket) -> Result<(), Refusal> {
-        if let Some(why) = &self.halted {
-            return Err(Refusal::new(Status::Failed, why.clone()));
-        }
-        if self.peer.members().iter().count() > 1 {
-            let text = "this node is in a group with others already; `okapi leave` first";
-            return Err(Refusal::new(Status::Exists, text));
-        }
-        self.join_note.clear();
-        self.asked = Some(ticket.via);
-        let Ticket { via, group, secret, .. } = *ticket;
-        self.input(Input::Order(Order::Join { via, group, secret }));
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::carrier::{Carrier, LinkFacts};
 use super::driver::Event;
 use super::links::Links;
 use super::running::{Group, Hook, Return, Seat};
-use super::{Founding, GroupDoor, RestoreVia, begin_restore, found};
+use super::{Founding, GroupDoor, Onward, RestoreVia, begin_restore, found};
 use crate::host::HostSettings;
 use crate::open::open_log;
 use crate::settings::GroupSettings;
@@ -62,6 +62,10 @@ impl Carrier for End {
     fn links(&self) -> BTreeMap<NodeId, LinkFacts> {
         let here = LinkFacts { connected: true, ..LinkFacts::default() };
         self.hub.there.lock().keys().map(|node| (*node, here.clone())).collect()
+    }
+
+    fn reach(&self, _: NodeId, then: Box<dyn FnOnce(Result<Onward, String>) + Send>) {
+        then(Err("nothing but letters goes here".to_owned()));
     }
 
     fn stop(&self) {

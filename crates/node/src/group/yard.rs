@@ -5,10 +5,11 @@ use okapi_base::{Digest, NodeId, SegmentName};
 use okapi_peers::labour::{NoRoom, Yard};
 use okapi_peers::{Blob, ShardId};
 use okapi_seal::hash;
+use okapi_seal::proof::group_hashes;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::iter::repeat_n;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +41,31 @@ impl Shards {
         let mut root = [0; ROOT_BYTES];
         file.read_exact(&mut root).ok()?;
         Some((bytes, Digest(root)))
+    }
+
+    /// Some bytes of a shard, with the hashes of its groups if `tree` wants them; nothing if it has no such bytes. They are
+    /// not checked: whoever asks does that.
+    pub(crate) fn read_part(
+        &self,
+        shard: ShardId,
+        offset: u64,
+        length: u32,
+        tree: bool,
+    ) -> Option<(Vec<Digest>, Vec<u8>)> {
+        if tree {
+            let (bytes, _) = self.read(shard)?;
+            let from = usize::try_from(offset).ok()?;
+            let part = bytes.get(from..from.checked_add(length as usize)?)?;
+            return Some((group_hashes(&bytes), part.to_vec()));
+        }
+        let file = File::open(self.path(shard)).ok()?;
+        let end = file.metadata().ok()?.len().checked_sub(ROOT_BYTES as u64)?;
+        if offset.checked_add(length.into())? > end {
+            return None;
+        }
+        let mut part = vec![0; length as usize];
+        file.read_exact_at(&mut part, offset).ok()?;
+        Some((Vec::new(), part))
     }
 
     /// Whether a shard is there and is what was written.

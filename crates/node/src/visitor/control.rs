@@ -12,7 +12,7 @@ use okapi_link::Kind;
 use okapi_wire::frame::VERSION;
 use okapi_wire::message::{
     Follow, Followed, GridCreate, GridInfo, GridList, GridOpen, Lease, Named, NodeStatus, RecordBind, RecordBound,
-    RecordFind, RecordList, RecordRemove, RecordRename, RecordReserve, Reserved,
+    RecordFind, RecordList, RecordRemove, RecordRename, RecordReserve, Reserved, Right,
 };
 use okapi_wire::{BodyWriter, Frame, Hello, Limits, Message, Op, Status, Welcome};
 use std::sync::Arc;
@@ -27,37 +27,12 @@ impl Visitor {
             return self.hello(ask, body);
         }
         self.ready()?;
-        let done = Ok(Control::Done(Status::Ok));
         match op {
-            Op::Ping => done,
+            Op::Ping => Ok(Control::Done(Status::Ok)),
             Op::Goodbye => Ok(Control::Last(Status::Ok)),
             Op::Sync => self.sync(ask),
             Op::Map => self.map(ask, body),
-            Op::GridOpen => {
-                let info = self.open_grid(&read(ask)?)?;
-                write(body, &info);
-                done
-            }
-            Op::GridCreate => {
-                self.owner()?;
-                let wanted: GridCreate = read(ask)?;
-                Ok(self.later(&ask.header, false, move |host| host.create_grid(&wanted).map(|made| bytes(&made)))?)
-            }
-            Op::GridDrop => {
-                self.owner()?;
-                let named: Named = read(ask)?;
-                Ok(self.later(&ask.header, false, move |host| host.drop_grid(&named.name).map(|()| Vec::new()))?)
-            }
-            Op::GridList => {
-                empty(ask)?;
-                write(body, &self.list_grids());
-                done
-            }
-            Op::GridStat => {
-                empty(ask)?;
-                write(body, &self.open(ask.header.grid)?.info(ask.header.grid));
-                done
-            }
+            Op::GridOpen | Op::GridCreate | Op::GridDrop | Op::GridList | Op::GridStat => self.of_grids(op, ask, body),
             Op::RecordFind
             | Op::RecordList
             | Op::RecordReserve
@@ -83,7 +58,47 @@ impl Visitor {
                 self.owner()?;
                 Ok(self.group(op, ask)?)
             }
+            Op::GrantSet => self.set_grant(ask),
+            Op::GrantList => self.list_grants(ask),
+            Op::Route => self.route(ask),
+            Op::KeysGive | Op::DeedsOf | Op::ShardRead => self.among_members(op, ask),
             Op::Hello | Op::Get | Op::Put | Op::List | Op::Runs => unreachable!("answered elsewhere"),
+        }
+    }
+
+    /// What is asked of whole grids.
+    fn of_grids(&mut self, op: Op, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
+        let done = Ok(Control::Done(Status::Ok));
+        match op {
+            Op::GridOpen => {
+                let info = self.open_grid(&read(ask)?)?;
+                write(body, &info);
+                done
+            }
+            Op::GridCreate => {
+                self.owner()?;
+                let wanted: GridCreate = read(ask)?;
+                Ok(self.later(&ask.header, false, move |host| host.create_grid(&wanted).map(|made| bytes(&made)))?)
+            }
+            Op::GridDrop => {
+                let named: Named = read(ask)?;
+                self.may_drop(&named.name)?;
+                Ok(self.later(&ask.header, false, move |host| {
+                    host.drop_grid(&named.name)?;
+                    host.give_keys();
+                    Ok(Vec::new())
+                })?)
+            }
+            Op::GridList => {
+                empty(ask)?;
+                write(body, &self.list_grids());
+                done
+            }
+            _ => {
+                empty(ask)?;
+                write(body, &self.open(ask.header.grid, Right::Read)?.info(ask.header.grid));
+                done
+            }
         }
     }
 
@@ -123,47 +138,73 @@ impl Visitor {
         Ok(Control::Done(Status::Ok))
     }
 
-    fn is_owner(&self) -> bool {
+    pub(super) fn is_owner(&self) -> bool {
         self.access.is_some_and(|access| access.owner)
     }
 
-    fn owner(&self) -> Result<(), Status> {
+    pub(super) fn owner(&self) -> Result<(), Status> {
         if self.is_owner() { Ok(()) } else { Err(Status::Forbidden) }
     }
 
     fn open_grid(&mut self, ask: &GridOpen) -> Result<GridInfo, Refusal> {
-        let grid = self.host.grid(&ask.name).ok_or(Status::UnknownGrid)?;
-        if !self.is_owner() && !grid.definition.public {
-            if ask.token.is_none() {
-                return Err(Status::UnknownGrid.into());
+        let found = self.host.grid(&ask.name);
+        let floor = found.as_ref().map_or(Err(Status::UnknownGrid), |grid| self.floor(grid, ask));
+        let (grid, floor) = match (found, floor) {
+            (Some(grid), Ok(floor)) => (grid, floor),
+            // To a member it makes no difference whether the grid is there.
+            (_, Err(Status::UnknownGrid)) if self.node.is_some() => {
+                return Err(self.host.no_right(self.node, Right::Read, &ask.name));
             }
-            if !ask.token.matches(&grid.definition.token) {
-                return Err(Status::WrongToken.into());
-            }
-        }
-        let known = self.grids.iter().position(|known| Arc::ptr_eq(known, &grid));
-        let at = match known {
-            Some(at) => at,
-            None if self.grids.len() >= GRIDS_MAX => {
-                return Err(Refusal::new(Status::Busy, "the connection has opened 4,096 grids; connect again"));
-            }
-            None => {
-                Arc::make_mut(&mut self.grids).push(Arc::clone(&grid));
-                self.grids.len() - 1
+            (_, floor) => {
+                let unreadable = self.host.unreadable(&ask.name).filter(|_| self.is_owner());
+                return Err(unreadable.unwrap_or_else(|| floor.err().unwrap_or(Status::UnknownGrid).into()));
             }
         };
-        Ok(grid.info(u32::try_from(at + 1).expect("handles are few")))
+        if self.handles.find(&grid).is_none() && self.handles.len() >= GRIDS_MAX {
+            return Err(Refusal::new(Status::Busy, "the connection has opened 4,096 grids; connect again"));
+        }
+        let handle = self.handles.open(&grid, floor, &self.host);
+        Ok(grid.info(handle))
+    }
+
+    /// What may be done with a grid whatever was granted: by its owner, by anyone if it is public, by whoever has its
+    /// token.
+    fn floor(&self, grid: &Grid, ask: &GridOpen) -> Result<Right, Status> {
+        let granted = self.node.is_some_and(|node| self.host.right_of(&node, grid.definition.id) > Right::None);
+        if self.is_owner() {
+            Ok(Right::Own)
+        } else if grid.definition.public || ask.token.matches(&grid.definition.token) {
+            Ok(Right::Write)
+        } else if granted {
+            Ok(Right::None)
+        } else if ask.token.is_none() {
+            Err(Status::UnknownGrid)
+        } else {
+            Err(Status::WrongToken)
+        }
+    }
+
+    /// Whether it is the asker's business that a grid is there.
+    fn may_know(&self, grid: &Grid) -> bool {
+        let granted = || self.node.map_or(Right::None, |node| self.host.right_of(&node, grid.definition.id));
+        self.is_owner() || grid.definition.public || granted() > Right::None
+    }
+
+    fn may_drop(&self, name: &str) -> Result<(), Refusal> {
+        let right =
+            |node| self.host.grid(name).map_or(Right::None, |grid| self.host.right_of(&node, grid.definition.id));
+        if self.is_owner() || self.node.map(right) == Some(Right::Own) {
+            return Ok(());
+        }
+        Err(self.host.no_right(self.node, Right::Own, name))
     }
 
     fn list_grids(&self) -> GridList {
         let all = self.host.all_grids();
-        let handle = |grid: &Arc<Grid>| {
-            let at = self.grids.iter().position(|open| Arc::ptr_eq(open, grid));
-            at.map_or(0, |at| u32::try_from(at + 1).expect("handles are few"))
-        };
-        let grids = all.iter().map(|grid| grid.info(handle(grid)));
-        let grids = grids.filter(|info| self.is_owner() || info.public || info.handle != 0).collect();
-        GridList { grids }
+        let opened = |grid: &Arc<Grid>| self.handles.find(grid).unwrap_or(0);
+        // Opened by a token: a member's handle is worth no more than its right.
+        let shown = |grid: &&Arc<Grid>| self.may_know(grid) || self.handles.floor(grid) > Right::None;
+        GridList { grids: all.iter().filter(shown).map(|grid| grid.info(opened(grid))).collect() }
     }
 
     fn sync(&mut self, ask: &Frame<'_>) -> Result<Control, End> {
@@ -172,7 +213,7 @@ impl Visitor {
             self.owner()?;
             return Ok(self.later(&ask.header, false, |host| Ok(host.stores.flush().map(|()| Vec::new())?))?);
         }
-        let grid = Arc::clone(self.open(ask.header.grid)?);
+        let grid = Arc::clone(self.open(ask.header.grid, Right::Read)?);
         if grid.definition.shape.durability == Durability::Memory {
             return Ok(Control::Done(Status::Ok));
         }
@@ -185,7 +226,7 @@ impl Visitor {
             [] => 0,
             bytes => u32::from_le_bytes(bytes.try_into().map_err(|_| Status::Malformed)?),
         };
-        let grid = self.open(ask.header.grid)?;
+        let grid = Arc::clone(self.open(ask.header.grid, Right::Read)?);
         // Only a unix socket carries descriptors.
         if self.link != Kind::Unix || !self.host.shared_maps {
             return Err(Status::Unsupported.into());
@@ -202,7 +243,8 @@ impl Visitor {
     }
 
     fn record(&mut self, op: Op, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
-        let grid = Arc::clone(self.open(ask.header.grid)?);
+        let right = if matches!(op, Op::RecordFind | Op::RecordList) { Right::Read } else { Right::Write };
+        let grid = Arc::clone(self.open(ask.header.grid, right)?);
         let done = Ok(Control::Done(Status::Ok));
         match op {
             Op::RecordFind => {
@@ -257,7 +299,7 @@ impl Visitor {
     fn follow(&mut self, ask: &Frame<'_>, body: &mut Vec<u8>) -> Result<Control, End> {
         let wanted: Follow = read(ask)?;
         let handle = ask.header.grid;
-        let grid = Arc::clone(self.open(handle)?);
+        let grid = Arc::clone(self.open(handle, Right::Read)?);
         if self.streams.iter().any(|stream| stream.handle() == handle) {
             return Err(Refusal::new(Status::Exists, "the connection follows this grid already").into());
         }

@@ -48,7 +48,7 @@ impl Visitor {
     }
 
     /// Has the door asked where waiting for its locks stops no connection.
-    fn through(
+    pub(super) fn through(
         &self,
         ask: &Frame<'_>,
         work: impl FnOnce(&dyn GroupDoor, Owed) + Send + 'static,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "the client is shared with other tests")]
 
 mod raw;
+mod route;
 
 use okapi_base::Durability;
 use okapi_grid::ask;

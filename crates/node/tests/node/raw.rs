@@ -30,14 +30,29 @@ impl Raw {
     }
 
     pub(crate) fn over(link: Box<dyn Link>, grid: &str) -> Self {
-        let mut raw = Self { link, inbox: Inbox::new(1 << 30), outbox: Outbox::default(), grid: 0 };
-        let hello = Hello { oldest: 1, newest: 1, limits: okapi_wire::Limits::default(), token: Token::NONE };
-        ask::message(&mut raw.outbox, Op::Hello, 0, 0, &hello);
+        let mut raw = Self::bare(link);
+        raw.hello();
         raw.next(|frame| ask::accept(frame, Op::Hello).expect("a welcome"));
-        let open = GridOpen { token: Token::NONE, name: grid.to_owned() };
-        ask::message(&mut raw.outbox, Op::GridOpen, 0, 0, &open);
-        raw.grid = raw.next(|frame| ask::read::<GridInfo>(frame, Op::GridOpen).expect("the grid is there").handle);
+        raw.grid = raw.open_grid(grid).expect("the grid is there");
         raw
+    }
+
+    /// Nothing is said yet.
+    pub(crate) fn bare(link: Box<dyn Link>) -> Self {
+        Self { link, inbox: Inbox::new(1 << 30), outbox: Outbox::default(), grid: 0 }
+    }
+
+    /// Writes a hello.
+    pub(crate) fn hello(&mut self) {
+        let hello = Hello { oldest: 1, newest: 1, limits: okapi_wire::Limits::default(), token: Token::NONE };
+        ask::message(&mut self.outbox, Op::Hello, 0, 0, &hello);
+    }
+
+    /// The handle of a grid, or the status and words of the refusal.
+    pub(crate) fn open_grid(&mut self, grid: &str) -> Result<u32, ask::ReplyError> {
+        let open = GridOpen { token: Token::NONE, name: grid.to_owned() };
+        ask::message(&mut self.outbox, Op::GridOpen, 0, 0, &open);
+        self.next(|frame| ask::read::<GridInfo>(frame, Op::GridOpen).map(|info| info.handle))
     }
 
     /// Makes a grid, through the default one's connection.

@@ -3,7 +3,7 @@
 use crate::conn::*;
 use crate::dice::{Dice, seeds};
 use crate::toy::Toy;
-use okapi_base::Generation;
+use okapi_base::{Generation, MemberId, NodeId};
 use okapi_link::{Kind, Peer};
 use okapi_wire::message::*;
 use okapi_wire::{Header, Op, Run, Token};
@@ -30,6 +30,8 @@ fn random_asks_never_panic_and_never_answer_long() {
             body(&RecordRename { from: "r".into(), to: "s".into() }),
             body(&Follow { epoch: 1, sequence: u64::MAX }),
             body(&Named { name: "a".into() }),
+            body(&GrantSet { grid: "main".into(), member: MemberId([2; 32]), right: Right::Own }),
+            body(&Route { node: NodeId([0; 32]), name: "attic".into() }),
             vec![],
             u32::MAX.to_le_bytes().to_vec(),
         ];
@@ -49,7 +51,7 @@ fn random_asks_never_panic_and_never_answer_long() {
                 }
             }
             // Every operation but goodbye; get, put and lists have descriptors, and are asked without any here.
-            let code = dice.roll(0x70) as u8;
+            let code = dice.roll(0x80) as u8;
             if code == Op::Goodbye as u8 {
                 continue;
             }

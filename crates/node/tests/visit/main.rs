@@ -7,6 +7,7 @@ mod crash;
 mod dice;
 mod follow;
 mod fuzz;
+mod grants;
 mod grids;
 mod group;
 mod records;

@@ -4,6 +4,7 @@ mod damage;
 mod data;
 mod dice;
 mod follow;
+mod grants;
 mod group;
 mod hostile;
 mod house;

@@ -232,6 +232,14 @@ impl Peer {
 
     /// Someone asks which deeds of an owner this node has.
     pub(super) fn asked_for_deeds(&mut self, from: NodeId, owner: NodeId, after: Option<SegmentName>) {
+        let (more, deeds) = self.deeds_of(owner, after);
+        self.send(from, Body::Deeds(owner, more, deeds));
+    }
+
+    /// The deeds that this node has of an owner's segments, in the order of those, as many as fit a letter: in force, or
+    /// about to be; and whether there are more.
+    #[must_use]
+    pub fn deeds_of(&self, owner: NodeId, after: Option<SegmentName>) -> (bool, Vec<AmendedDeed>) {
         let first = core::ops::Bound::Excluded((owner, after.unwrap_or(SegmentName([0; 32]))));
         let last = core::ops::Bound::Included((owner, SegmentName([0xff; 32])));
         let mut deeds = Vec::new();
@@ -249,7 +257,7 @@ impl Peer {
             bytes += size;
             deeds.extend(both);
         }
-        self.send(from, Body::Deeds(owner, more, deeds));
+        (more, deeds)
     }
 
     /// Deeds came.

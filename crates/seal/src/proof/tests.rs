@@ -215,3 +215,35 @@ fn a_holder_that_discarded_is_found_in_time() {
         assert!((half - expected).abs() < 0.03, "{fraction}: {half} after {}, not {expected}", enough / 2);
     }
 }
+
+#[test]
+fn groups_lead_to_the_root_and_each_is_checked_for_itself() {
+    for bytes in
+        [0, 1, 1024, GROUP_BYTES - 1, GROUP_BYTES, GROUP_BYTES + 1, 5 * GROUP_BYTES, 9 * GROUP_BYTES + 700, 1 << 20]
+    {
+        let shard: Vec<u8> = (0..bytes).map(|at| (at * 7 + at / 1000) as u8).collect();
+        let (root, length) = (crate::hash(&shard), bytes as u64);
+        let hashes = group_hashes(&shard);
+        assert_eq!(hashes.len() as u64, group_count(length));
+        let groups = Groups::check(hashes.clone(), &root, length).unwrap();
+        assert!(groups.are_right(0, &shard));
+        for (at, group) in shard.chunks(GROUP_BYTES).enumerate() {
+            let offset = (at * GROUP_BYTES) as u64;
+            assert!(groups.are_right(offset, group), "{bytes} bytes, group {at}");
+            let mut wrong = group.to_vec();
+            wrong[group.len() / 2] ^= 1;
+            assert!(!groups.are_right(offset, &wrong));
+            assert!(!groups.are_right(offset + 1, &group[1..]));
+            assert!(!groups.are_right(offset + GROUP_BYTES as u64, group));
+            assert!(group.len() < 2 || !groups.are_right(offset, &group[..group.len() - 1]));
+        }
+        for at in 0..hashes.len() {
+            let mut wrong = hashes.clone();
+            wrong[at].0[3] ^= 1;
+            assert_eq!(Groups::check(wrong, &root, length), None);
+        }
+        assert_eq!(Groups::check(hashes[1..].to_vec(), &root, length), None);
+        let other = Groups::check(hashes, &root, length + 2 * GROUP_BYTES as u64);
+        assert_eq!(other, None);
+    }
+}

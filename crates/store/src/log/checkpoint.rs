@@ -96,7 +96,7 @@ impl Inner {
     /// Writes a checkpoint in the place of the last one.
     pub(super) fn checkpoint(&self) -> Result<(), WriteError> {
         let _alone = self.checkpointing.lock();
-        let mut pieces = Pieces::new(&self.key, &self.store);
+        let mut pieces = Pieces::new(&self.ring.node, &self.store);
         let through = self.collect(&mut pieces);
         self.flush_all()?;
         self.wait_footers_durable()?;

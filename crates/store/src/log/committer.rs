@@ -4,9 +4,11 @@
 use super::Inner;
 use super::format::{Entry, Footer};
 use super::index::Location;
+use super::parts::{Told, tail};
 use super::shelf::SegmentFile;
 use super::writer::{Chunk, UNWRITTEN_LOW, UNWRITTEN_MAX};
 use crate::engine::{Broken, WriteError};
+use okapi_base::GridId;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +36,8 @@ pub(super) struct Closing {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) entries: Arc<Vec<Entry>>,
+    /// What is told of grids with keys of their own.
+    pub(super) told: Vec<(GridId, Told)>,
 }
 
 /// Between those who append and the one who writes.
@@ -422,7 +426,7 @@ impl Inner {
     }
 
     fn write_footer(&self, bytes: &mut Vec<u8>, closing: &Closing) -> io::Result<()> {
-        let SegmentFile { label, keys, file } = &*closing.segment;
+        let SegmentFile { label, keys, table, file } = &*closing.segment;
         let footer = Footer {
             first: closing.first,
             last: closing.last,
@@ -431,7 +435,9 @@ impl Inner {
         };
         let mut nonce = okapi_seal::Nonce::default();
         okapi_seal::random(&mut nonce);
-        footer.write(label, keys, closing.end, nonce, bytes);
+        let told = |grid| closing.told.iter().find(|told| told.0 == grid).map(|told| told.1.clone());
+        let tail = table.as_ref().map(|table| tail(table, keys, &closing.entries, told)).unwrap_or_default();
+        footer.write((label, keys), closing.end, nonce, &tail, bytes);
         file.write_at(bytes, closing.end.into())?;
         self.written_bytes.fetch_add(bytes.len() as u64, Relaxed);
         let length = closing.end + u32::try_from(bytes.len()).expect("a footer fits its segment");

@@ -229,7 +229,7 @@ impl Inner {
         used * 100 >= u64::from(state.length.saturating_sub(FIRST_RECORD)) * 90
     }
 
-    fn compact_these(
+    pub(super) fn compact_these(
         &self,
         mut victims: Vec<u32>,
         budget: &mut Budget,
@@ -380,6 +380,8 @@ impl Inner {
         }
         // Not only the copies: what made the other records of these segments worthless must be durable too.
         self.flush_all()?;
+        // Before it is told which segment is the newest: no later one says then that anything lies in these.
+        self.writer.lock().given.leave(emptied);
         self.tell_releasing(emptied);
         {
             let mut w = self.writer.lock();

@@ -211,6 +211,7 @@ impl Log {
             return Ok(());
         }
         let mut store = None;
+        let mut with_parts = false;
         for number in names.iter().filter_map(|name| segment_number(name)) {
             let io_error = |source| RestoreError::Io { number, source };
             let file = disk.open(&segment_name(number)).map_err(io_error)?;
@@ -219,8 +220,9 @@ impl Log {
             if *store.get_or_insert(label.store) != label.store {
                 return Err(RestoreError::OtherStore { number });
             }
+            with_parts |= label.has_parts();
         }
-        store.map_or(Ok(()), |store| identity::write(disk, key, store).map_err(io_error))
+        store.map_or(Ok(()), |store| identity::write(disk, key, store, with_parts).map_err(io_error))
     }
 }
 
@@ -264,7 +266,13 @@ impl Inner {
     pub(super) fn tell_releasing(&self, numbers: &BTreeSet<u32>) {
         let follower = self.follower.read().clone();
         if let Some(follower) = follower {
-            let newest = self.writer.lock().next_segment - 1;
+            let newest = {
+                let w = self.writer.lock();
+                // Readers of a grid learn where it lies from the newest segment. One that is closed already may still name
+                // those that go, and the notes of this are about to begin the next.
+                let is_told_before = w.active.is_none() && !w.given.numbers().is_empty();
+                if is_told_before { w.next_segment } else { w.next_segment - 1 }
+            };
             follower.releasing(numbers, newest);
         }
     }

@@ -1,7 +1,9 @@
 //! Every byte the log writes, but for the checkpoint. The layout is drawn in `docs/format/segment.md`.
 
+use super::keys::{RecordKey, SegmentKeys, VEIL, Veil};
+use super::parts::{TABLE, TABLE_AT, Table};
 use okapi_base::{Generation, GridId, Index, crc32c, limits};
-use okapi_seal::{NONCE_BYTES, NodeKey, Nonce, Sealer, TAG_BYTES};
+use okapi_seal::{NONCE_BYTES, Nonce, TAG_BYTES};
 use std::sync::Arc;
 
 /// Records begin at multiples of this many bytes and are as many bytes long.
@@ -29,8 +31,10 @@ pub(super) const SEQUENCE_MAX: u64 = (1 << 48) - 1;
 const SYNCED_EXACT: u64 = 1 << 15;
 /// Bytes before the footer's entries.
 pub(super) const FOOTER_HEAD: usize = 32;
-/// The version of the segment format that this code writes.
+/// The version of segments in which nothing is sealed for others.
 pub(super) const VERSION: u16 = 1;
+/// The version of segments with a table of grids that have keys of their own, and with their parts of the index.
+pub(super) const VERSION_WITH_PARTS: u16 = 2;
 
 const LABEL_MAGIC: [u8; 8] = *b"OKAPISEG";
 const TRAILER_MAGIC: [u8; 8] = *b"OKAPIEND";
@@ -49,32 +53,23 @@ pub(super) type StoreId = [u8; 16];
 /// What says which segment a file is and how its keys are derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label {
+    pub(super) version: u16,
     pub(super) number: u32,
     pub(super) store: StoreId,
     pub(super) salt: [u8; 32],
 }
 
-/// The two keys of a segment: one for records, each under its offset as nonce, one for footers, under random nonces,
-/// so that the two kinds of nonce never meet.
-#[derive(Debug)]
-pub(super) struct SegmentKeys {
-    pub(super) records: Sealer,
-    pub(super) footers: Sealer,
-}
-
 impl Label {
-    pub(super) fn keys(&self, node: &NodeKey) -> SegmentKeys {
-        SegmentKeys {
-            records: Sealer::new(&node.derive("okapi 2026 segment log: records of a segment", &self.salt)),
-            footers: Sealer::new(&node.derive("okapi 2026 segment log: footer of a segment", &self.salt)),
-        }
+    /// Whether the segment has a table and parts.
+    pub(super) const fn has_parts(&self) -> bool {
+        self.version == VERSION_WITH_PARTS
     }
 
     pub(super) fn write(&self, into: &mut [u8]) {
         let into = &mut into[..LABEL];
         into.fill(0);
         into[..8].copy_from_slice(&LABEL_MAGIC);
-        into[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        into[8..10].copy_from_slice(&self.version.to_le_bytes());
         into[10] = okapi_seal::ALGORITHM_AES_256_GCM;
         into[12..16].copy_from_slice(&self.number.to_le_bytes());
         into[16..32].copy_from_slice(&self.store);
@@ -82,20 +77,26 @@ impl Label {
         seal_with_crc(into);
     }
 
-    pub(super) fn write_page(&self, page: &mut [u8]) {
+    pub(super) fn write_page(&self, table: Option<&Table>, page: &mut [u8]) {
         let page = &mut page[..FIRST_RECORD as usize];
         page.fill(0);
-        self.write(page);
-        self.write(&mut page[LABEL_COPY..]);
+        for at in [0, LABEL_COPY] {
+            self.write(&mut page[at..]);
+            if let Some(table) = table {
+                page[at + TABLE_AT..][..TABLE].copy_from_slice(table);
+            }
+        }
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..LABEL)?;
+        let version = u16_at(bytes, 8);
         let known = bytes[..8] == LABEL_MAGIC
             && crc_matches(bytes)
-            && bytes[8..10] == VERSION.to_le_bytes()
+            && (VERSION..=VERSION_WITH_PARTS).contains(&version)
             && bytes[10] == okapi_seal::ALGORITHM_AES_256_GCM;
-        known.then(|| Self { number: u32_at(bytes, 12), store: array_at(bytes, 16), salt: array_at(bytes, 32) })
+        let (number, store, salt) = (u32_at(bytes, 12), array_at(bytes, 16), array_at(bytes, 32));
+        known.then_some(Self { version, number, store, salt })
     }
 }
 
@@ -187,13 +188,13 @@ impl Entry {
         entry.fits(end).then_some(entry)
     }
 
-    fn write(&self, into: &mut [u8]) {
+    pub(super) fn write(&self, into: &mut [u8]) {
         self.write_common(into);
         into[COMMON..28].fill(0);
         into[28..32].copy_from_slice(&(self.offset / UNIT).to_le_bytes());
     }
 
-    fn read(bytes: &[u8], end: u32) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8], end: u32) -> Option<Self> {
         let offset = u32_at(bytes, 28).checked_mul(UNIT)?;
         let entry = Self::read_common(bytes, bytes[6], offset, end)?;
         (bytes[COMMON..28] == [0; 2]).then_some(entry)
@@ -222,7 +223,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn write(&self, into: &mut [u8; HEADER]) {
+    /// `veil` is laid over what tells of the record before, where the record's readers need not know it.
+    pub(super) fn write(&self, veil: Option<Veil>, into: &mut [u8; HEADER]) {
         self.entry.write_common(into);
         into[30..36].copy_from_slice(&self.sequence.to_le_bytes()[..6]);
         into[36..38].copy_from_slice(&synced_code(self.sequence - self.synced).to_le_bytes());
@@ -232,6 +234,7 @@ impl Header {
             into[38..44].copy_from_slice(&previous.index.get().to_le_bytes()[..6]);
             into[44..48].copy_from_slice(&previous.grid.0.to_le_bytes());
         }
+        lay(veil, into);
         // The offset is not written, it is where the record is found, but the check covers it.
         into[COMMON..CHECKED].copy_from_slice(&(self.entry.offset / UNIT).to_le_bytes());
         let check = crc32c(into);
@@ -239,13 +242,14 @@ impl Header {
     }
 
     /// The header that `bytes` are, found at `offset` of a segment of `end` bytes. They need not be authentic yet.
-    pub(super) fn read(bytes: &[u8; HEADER], offset: u32, end: u32) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8; HEADER], offset: u32, end: u32, key: RecordKey<'_>) -> Option<Self> {
         let mut bytes = *bytes;
         let check = u32_at(&bytes, COMMON);
         bytes[COMMON..CHECKED].copy_from_slice(&(offset / UNIT).to_le_bytes());
         if crc32c(&bytes) != check {
             return None;
         }
+        lay(key.veil(offset), &mut bytes);
         let sequence = u48_at(&bytes, 30);
         let previous = match bytes[6] >> 4 {
             0 if bytes[38..48] == [0; 10] => None,
@@ -261,6 +265,15 @@ impl Header {
             synced: synced_of(sequence, u16_at(&bytes, 36))?,
             previous,
         })
+    }
+}
+
+/// Lays a veil over the bytes that tell of the record before, or takes it off.
+fn lay(veil: Option<Veil>, header: &mut [u8; HEADER]) {
+    let Some(veil) = veil else { return };
+    header[6] ^= veil[0] & 0xf0;
+    for (byte, over) in header[HEADER - (VEIL - 1)..].iter_mut().zip(&veil[1..]) {
+        *byte ^= over;
     }
 }
 
@@ -294,22 +307,26 @@ pub(super) fn seal_record(keys: &SegmentKeys, header: &Header, payload: &[u8], i
     debug_assert_eq!(payload.len(), header.entry.length as usize);
     let nonce = record_nonce(header.entry.offset);
     let (head, tail) = into.split_first_chunk_mut::<HEADER>().expect("a record is longer than its header");
-    header.write(head);
+    let key = keys.of(header.entry.grid);
+    header.write(key.veil(header.entry.offset), head);
     if payload.len().is_multiple_of(UNIT as usize) {
-        keys.records.seal(nonce, head, payload, tail);
+        key.sealer.seal(nonce, head, payload, tail);
     } else {
         let (content, rest) = tail.split_at_mut(payload.len());
         content.copy_from_slice(payload);
         rest.fill(0);
-        keys.records.seal_in_place(nonce, into);
+        key.sealer.seal_in_place(nonce, into);
     }
 }
 
 /// The header the record at `offset` seems to have, not authenticated.
 pub(super) fn peek_header(keys: &SegmentKeys, bytes: &[u8], offset: u32, end: u32) -> Option<Header> {
-    let mut head = *bytes.get(offset as usize..)?.first_chunk::<HEADER>()?;
-    keys.records.peek(record_nonce(offset), &mut head);
-    Header::read(&head, offset, end)
+    let sealed = bytes.get(offset as usize..)?.first_chunk::<HEADER>()?;
+    keys.peek(|key| {
+        let mut head = *sealed;
+        key.sealer.peek(record_nonce(offset), &mut head);
+        Header::read(&head, offset, end, key)
+    })
 }
 
 /// The index of a closed segment.
@@ -324,19 +341,29 @@ pub(super) struct Footer {
     pub(super) entries: Arc<Vec<Entry>>,
 }
 
-/// Bytes that closing a segment of `count` records adds after the last of them.
-pub(super) const fn closing_bytes(count: usize) -> usize {
-    (FOOTER_HEAD + count * ENTRY + TAG_BYTES).next_multiple_of(UNIT as usize) + TRAILER
+/// Bytes that closing a segment of `count` records adds after the last of them, if its table and parts have `tail`.
+pub(super) const fn closing_bytes(count: usize, tail: usize) -> usize {
+    (FOOTER_HEAD + count * ENTRY + TAG_BYTES + tail).next_multiple_of(UNIT as usize) + TRAILER
 }
 
 impl Footer {
-    /// Footer and trailer, as they follow the last record, which ends at `end`.
-    pub(super) fn write(&self, label: &Label, keys: &SegmentKeys, end: u32, nonce: Nonce, into: &mut Vec<u8>) {
+    /// Footer, table and parts (`tail`) and trailer, as they follow the last record, which ends at `end`.
+    pub(super) fn write(
+        &self,
+        segment: (&Label, &SegmentKeys),
+        end: u32,
+        nonce: Nonce,
+        tail: &[u8],
+        into: &mut Vec<u8>,
+    ) {
+        let (label, keys) = segment;
+        let closing = closing_bytes(self.entries.len(), tail.len());
         into.clear();
-        into.resize(closing_bytes(self.entries.len()), 0);
-        let (sealed, trailer) = into.split_at_mut(closing_bytes(self.entries.len()) - TRAILER);
+        into.resize(closing, 0);
+        let (sealed, trailer) = into.split_at_mut(closing - TRAILER);
         let sealed_length = FOOTER_HEAD + self.entries.len() * ENTRY + TAG_BYTES;
-        let sealed = &mut sealed[..sealed_length];
+        let (sealed, after) = sealed.split_at_mut(sealed_length);
+        after[..tail.len()].copy_from_slice(tail);
         let count = u32::try_from(self.entries.len()).expect("a segment holds fewer than 2^32 records");
         sealed[..4].copy_from_slice(&count.to_le_bytes());
         sealed[8..16].copy_from_slice(&self.first.to_le_bytes());
@@ -352,6 +379,7 @@ impl Footer {
         trailer[136..140].copy_from_slice(&end.to_le_bytes());
         trailer[140..144].copy_from_slice(&(sealed_length as u32).to_le_bytes());
         trailer[144..156].copy_from_slice(&nonce);
+        trailer[156..160].copy_from_slice(&(tail.len() as u32).to_le_bytes());
         seal_with_crc(trailer);
     }
 
@@ -382,6 +410,8 @@ pub(super) struct Trailer {
     /// Bytes of the sealed footer, its tag among them.
     pub(super) footer_bytes: u32,
     pub(super) nonce: Nonce,
+    /// Bytes of table and parts, which follow the footer.
+    pub(super) tail_bytes: u32,
 }
 
 impl Trailer {
@@ -396,11 +426,15 @@ impl Trailer {
             footer_at: u32_at(bytes, 136),
             footer_bytes: u32_at(bytes, 140),
             nonce: array_at(bytes, 144),
+            tail_bytes: u32_at(bytes, 156),
         };
         let entries = (trailer.footer_bytes as usize).checked_sub(FOOTER_HEAD + TAG_BYTES)?;
         let whole = entries.is_multiple_of(ENTRY)
-            && u64::from(trailer.footer_at) + closing_bytes(entries / ENTRY) as u64 == file_bytes
-            && trailer.footer_at >= FIRST_RECORD;
+            && u64::from(trailer.footer_at) + closing_bytes(entries / ENTRY, trailer.tail_bytes as usize) as u64
+                == file_bytes
+            && trailer.footer_at >= FIRST_RECORD
+            // One whose table was torn by a power cut is closed without.
+            && (trailer.tail_bytes == 0 || trailer.label.has_parts() && trailer.tail_bytes >= TABLE as u32);
         whole.then_some(trailer)
     }
 

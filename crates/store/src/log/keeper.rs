@@ -65,6 +65,7 @@ impl Inner {
                 tracing::warn!("no checkpoint could be written: {error}");
             }
         }
+        worked |= self.keep_given();
         let round = self.compact_round(if idle { Goal::IDLE } else { Goal::BUSY }, false);
         let round = round.and_then(|round| if round.is_none() { self.merge_short() } else { Ok(round) });
         match round {

@@ -3,6 +3,7 @@
 use super::Inner;
 use super::format::{Entry, HEADER, Header, TRAILER, UNIT, record_nonce};
 use super::index::Location;
+use super::keys::RecordKey;
 use super::shelf::{SegmentFile, segment_name};
 use crate::payload::{Buffers, Lent};
 use okapi_base::{GridId, Index, limits};
@@ -64,7 +65,7 @@ impl Inner {
             return Err(Unread::Corrupted("the index says it is longer than any block"));
         }
         let mut lent = self.pools.lend(bytes - UNIT);
-        let entry = self.open_record(location, hurried, &mut lent)?;
+        let entry = self.open_record(grid, location, hurried, &mut lent)?;
         if (entry.grid, entry.index) != (grid, index) {
             return Err(Unread::Corrupted("it is the record of another block"));
         }
@@ -72,12 +73,12 @@ impl Inner {
         Ok(Record { entry, payload: lent })
     }
 
-    /// Reads the record at `location` into `into` and opens it.
-    fn open_record(&self, location: Location, hurried: bool, into: &mut Lent) -> Result<Entry, Unread> {
+    /// Reads the record at `location`, which is of a grid, into `into` and opens it.
+    fn open_record(&self, grid: GridId, location: Location, hurried: bool, into: &mut Lent) -> Result<Entry, Unread> {
         let bytes = location.bytes() as usize;
         let start = u64::from(location.segment()) << 32 | u64::from(location.offset());
         while start >= self.frontier.load(Acquire) {
-            if let Some(entry) = self.open_unwritten(location, into)? {
+            if let Some(entry) = self.open_unwritten(grid, location, into)? {
                 return Ok(entry);
             }
         }
@@ -95,21 +96,22 @@ impl Inner {
         if filled < bytes {
             return Err(Unread::Corrupted("the file ends before it"));
         }
-        let plain = segment
-            .keys
-            .records
+        let key = segment.keys.of(grid);
+        let plain = key
+            .sealer
             .open_in_place(record_nonce(location.offset()), sealed)
             .map_err(|_| Unread::Corrupted("its seal is broken"))?;
-        header_of(plain, location)
+        header_of(plain, location, key)
     }
 
     /// The same from memory. None if it has been written meanwhile.
-    fn open_unwritten(&self, location: Location, into: &mut Lent) -> Result<Option<Entry>, Unread> {
+    fn open_unwritten(&self, grid: GridId, location: Location, into: &mut Lent) -> Result<Option<Entry>, Unread> {
         let plain = &mut into.buffer()[..location.bytes() as usize - TAG_BYTES];
         let open = |segment: &SegmentFile, sealed: &[u8], plain: &mut [u8]| {
-            let opened = segment.keys.records.open(record_nonce(location.offset()), sealed, plain);
+            let key = segment.keys.of(grid);
+            let opened = key.sealer.open(record_nonce(location.offset()), sealed, plain);
             opened.map_err(|_| Unread::Corrupted("its seal is broken in memory"))?;
-            header_of(plain, location)
+            header_of(plain, location, key)
         };
         if let Some(chunk) = self.in_flight(location) {
             let sealed = chunk.record(location).expect("it was found in this chunk");
@@ -129,7 +131,7 @@ impl Inner {
             return Ok(file);
         }
         let opened =
-            SegmentFile::open(&*self.disk, &self.key, &self.store, number).map_err(|error| match error.kind() {
+            SegmentFile::open(&*self.disk, &self.ring, &self.store, number).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => Unread::Gone,
                 _ => Unread::Io(error),
             })?;
@@ -180,10 +182,11 @@ impl Inner {
 }
 
 /// The header in an opened record, which is the one that was asked for.
-fn header_of(plain: &[u8], location: Location) -> Result<Entry, Unread> {
+fn header_of(plain: &[u8], location: Location, key: RecordKey<'_>) -> Result<Entry, Unread> {
     let head = plain.first_chunk::<HEADER>().ok_or(Unread::Corrupted("it is shorter than its header"))?;
     let end = location.offset() + location.bytes();
-    let header = Header::read(head, location.offset(), end).ok_or(Unread::Corrupted("its header makes no sense"))?;
+    let header =
+        Header::read(head, location.offset(), end, key).ok_or(Unread::Corrupted("its header makes no sense"))?;
     match header.entry.bytes() == location.bytes() {
         true => Ok(header.entry),
         false => Err(Unread::Corrupted("it is not as long as the index says")),

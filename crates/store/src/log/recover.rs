@@ -8,14 +8,16 @@
 use super::blocks::{Grid, place_of};
 use super::disk::{Disk, read_to_end};
 use super::format::{Entry, FIRST_RECORD, Footer, Kind, StoreId, UNIT};
+use super::given::Given;
 use super::index::{Location, SEGMENT_BYTES_MAX};
+use super::keys::{Numbers, Ring};
+use super::parts::tail;
 use super::scan::{Found, scan};
 use super::shelf::{SegmentFile, segment_name, segment_number};
 use super::writer::{SegmentState, Writer};
 use super::{OpenError, Opened, checkpoint, damage, identity};
 use crate::engine::Damage;
 use okapi_base::{Generation, GridId, limits};
-use okapi_seal::NodeKey;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -74,14 +76,15 @@ struct Torn {
 
 struct Recovery<'a> {
     disk: &'a dyn Disk,
-    key: &'a NodeKey,
+    ring: &'a Arc<Ring>,
     store: StoreId,
     opened: Opened,
     /// Files set aside at earlier openings.
     set_aside: usize,
 }
 
-pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened), OpenError> {
+pub(super) fn recover(disk: &dyn Disk, ring: &Arc<Ring>) -> Result<(State, Opened), OpenError> {
+    let key = &ring.node;
     let names = disk.list().map_err(|source| OpenError::Io { what: "listing the store's files".to_owned(), source })?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -97,7 +100,7 @@ pub(super) fn recover(disk: &dyn Disk, key: &NodeKey) -> Result<(State, Opened),
     let reserve = |source| OpenError::Io { what: "removing the room kept for deletions".to_owned(), source };
     super::reserve::remove_old(disk).map_err(reserve)?;
     let set_aside = names.iter().filter(|name| name.ends_with(SET_ASIDE)).count();
-    let mut recovery = Recovery { disk, key, store, opened, set_aside };
+    let mut recovery = Recovery { disk, ring, store, opened, set_aside };
     let base = recovery.base()?;
     recovery.opened.rebuilt = base.through == 0 && !numbers.is_empty();
     let state = recovery.replay(base, &numbers)?;
@@ -112,7 +115,7 @@ impl Recovery<'_> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
             _ => {}
         }
-        match checkpoint::load(self.disk, self.key, &self.store).map_err(io_error)? {
+        match checkpoint::load(self.disk, &self.ring.node, &self.store).map_err(io_error)? {
             None => Ok(Base::default()),
             Some(Ok(base)) => Ok(base),
             Some(Err(bad)) => {
@@ -148,6 +151,7 @@ impl Recovery<'_> {
             broken: None,
             covered_sequence: parts.iter().map(|part| part.last).max().unwrap_or(0).max(base.sequence),
             entries_hint: 0,
+            given: Given::default(),
         };
         for part in &parts {
             let state = SegmentState { length: part.length, last: part.last, closed: true, ..SegmentState::default() };
@@ -171,10 +175,18 @@ impl Recovery<'_> {
             writer.segments.remove(number);
         }
         self.count(&mut writer, &grids);
+        writer.given = Given::found(self.newest_numbers(&writer)?);
         self.opened.segments = writer.segments.len() as u64;
         self.opened.replayed = parts.len() as u64;
         self.opened.blocks = grids.values().map(|grid| grid.index.read().count()).sum();
         Ok(State { store: self.store, writer, grids, checkpointed: base.through })
+    }
+
+    /// Which grids have keys of their own: what the newest segment says.
+    fn newest_numbers(&self, writer: &Writer) -> Result<Numbers, OpenError> {
+        let Some((&number, _)) = writer.segments.last_key_value() else { return Ok(Numbers::new()) };
+        let segment = SegmentFile::open(self.disk, self.ring, &self.store, number).map_err(|e| reading(number, e))?;
+        Ok(segment.map(|segment| segment.keys.numbers().collect()).unwrap_or_default())
     }
 
     /// Compares the segments the base covers with those there are.
@@ -196,7 +208,7 @@ impl Recovery<'_> {
 
     /// Reads what a segment says of itself. None: it has no label, so perhaps nothing of it ever reached the disk.
     fn part(&mut self, number: u32) -> Result<Option<Part>, OpenError> {
-        let segment = SegmentFile::open(self.disk, self.key, &self.store, number).map_err(|e| reading(number, e))?;
+        let segment = SegmentFile::open(self.disk, self.ring, &self.store, number).map_err(|e| reading(number, e))?;
         let Some(segment) = segment else { return Ok(None) };
         let footer = segment.footer().map_err(|error| reading(number, error))?.map(|(_, footer)| footer);
         let length = segment.file.length().map_err(|error| reading(number, error))?;
@@ -345,7 +357,7 @@ impl Part {
     /// Writes the page before the first record again if a part of it never reached the disk.
     fn mend_label(&self) -> io::Result<()> {
         let mut wanted = vec![0; FIRST_RECORD as usize];
-        self.segment.label.write_page(&mut wanted);
+        self.segment.label.write_page(self.segment.table.as_deref(), &mut wanted);
         if read_to_end(&*self.segment.file, 0, FIRST_RECORD.into())? == wanted {
             return Ok(());
         }
@@ -368,7 +380,10 @@ impl Part {
         let mut nonce = okapi_seal::Nonce::default();
         okapi_seal::random(&mut nonce);
         let mut bytes = Vec::new();
-        footer.write(&self.segment.label, &self.segment.keys, end, nonce, &mut bytes);
+        let SegmentFile { label, keys, table, .. } = &*self.segment;
+        // Where what lives lies is not known yet.
+        let tail = table.as_ref().map(|table| tail(table, keys, &self.accepted, |_| None)).unwrap_or_default();
+        footer.write((label, keys), end, nonce, &tail, &mut bytes);
         let file = &self.segment.file;
         file.write_at(&bytes, end.into())?;
         self.length = end + u32::try_from(bytes.len()).expect("a footer fits its segment");

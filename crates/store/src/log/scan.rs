@@ -44,9 +44,10 @@ pub(super) fn scan(segment: &SegmentFile) -> io::Result<Scan> {
         };
         let sealed = &bytes[at as usize..(at + header.entry.bytes()) as usize];
         plain.resize(sealed.len() - okapi_seal::TAG_BYTES, 0);
-        let opened = segment.keys.records.open(record_nonce(at), sealed, &mut plain).is_ok();
-        let good =
-            opened && plain.first_chunk::<HEADER>().is_some_and(|head| Header::read(head, at, end) == Some(header));
+        let key = segment.keys.of(header.entry.grid);
+        let opened = key.sealer.open(record_nonce(at), sealed, &mut plain).is_ok();
+        let good = opened
+            && plain.first_chunk::<HEADER>().is_some_and(|head| Header::read(head, at, end, key) == Some(header));
         scan.found.push(Found { header, good });
         at += header.entry.bytes();
     }

@@ -1,8 +1,9 @@
 //! Open segment files with their keys, and the indexes of segments lately asked for: both bounded.
 
 use super::disk::{Disk, DiskFile, read_to_end};
-use super::format::{Entry, FIRST_RECORD, Footer, LABEL_COPY, Label, SegmentKeys, StoreId, TRAILER, Trailer};
-use okapi_seal::NodeKey;
+use super::format::{Entry, FIRST_RECORD, Footer, LABEL_COPY, Label, StoreId, TRAILER, Trailer};
+use super::keys::{Ring, SegmentKeys};
+use super::parts::{TABLE, TABLE_AT, Table, open_table};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::io;
@@ -30,12 +31,14 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
 pub(super) struct SegmentFile {
     pub(super) label: Label,
     pub(super) keys: SegmentKeys,
+    /// The table of grids with keys of their own, as it is sealed in the file.
+    pub(super) table: Option<Box<Table>>,
     pub(super) file: Arc<dyn DiskFile>,
 }
 
 impl SegmentFile {
     /// Opens segment `number` of store `store`. None: the file is there, and no copy of its label is whole.
-    pub(super) fn open(disk: &dyn Disk, key: &NodeKey, store: &StoreId, number: u32) -> io::Result<Option<Self>> {
+    pub(super) fn open(disk: &dyn Disk, ring: &Arc<Ring>, store: &StoreId, number: u32) -> io::Result<Option<Self>> {
         let file = disk.open(&segment_name(number))?;
         let mut page = [0; FIRST_RECORD as usize];
         let filled = file.read_at(&mut page, 0, false)?;
@@ -45,7 +48,36 @@ impl SegmentFile {
         if label.is_none() {
             label = read_trailer(&*file)?.map(|trailer| trailer.label).filter(own);
         }
-        Ok(label.map(|label| Self { label, keys: label.keys(key), file }))
+        let Some(label) = label else { return Ok(None) };
+        let mut this = Self { label, keys: SegmentKeys::new(&label, ring), table: None, file };
+        if label.has_parts() {
+            this.load_table(page)?;
+        }
+        Ok(Some(this))
+    }
+
+    /// Finds a copy of the table that is whole, in the first page or after the footer, and takes in what it tells.
+    fn load_table(&mut self, page: &[u8]) -> io::Result<()> {
+        for at in [TABLE_AT, LABEL_COPY + TABLE_AT] {
+            if self.take_table(page.get(at..).unwrap_or_default()) {
+                return Ok(());
+            }
+        }
+        if let Some(trailer) = read_trailer(&*self.file)?.filter(|trailer| trailer.label == self.label) {
+            let mut copy = [0; TABLE];
+            let at = trailer.footer_at + trailer.footer_bytes;
+            let filled = self.file.read_at(&mut copy, at.into(), false)?;
+            self.take_table(&copy[..filled]);
+        }
+        Ok(())
+    }
+
+    fn take_table(&mut self, bytes: &[u8]) -> bool {
+        let Some(table) = bytes.first_chunk::<TABLE>() else { return false };
+        let Some(numbers) = open_table(table, &self.keys.footers) else { return false };
+        self.keys.give(&numbers);
+        self.table = Some(Box::new(*table));
+        true
     }
 
     /// The footer, if the segment is closed and it is whole.

@@ -4,6 +4,7 @@ use super::blocks::place_of;
 use super::disk::read_to_end;
 use super::format::{Entry, FIRST_RECORD, HEADER, Header, Kind, TRAILER, record_nonce};
 use super::index::{Location, SEGMENT_BYTES_MAX};
+use super::keys::RecordKey;
 use super::reader::Unread;
 use super::shelf::{SegmentFile, segment_name};
 use super::{Inner, checkpoint, damage, identity};
@@ -34,12 +35,12 @@ impl Inner {
         if let Err(error) = self.flush_all() {
             tracing::warn!("verifying without what is not written yet: {error}");
         }
-        match identity::verify(&*self.disk, &self.key, self.store) {
+        match identity::verify(&*self.disk, &self.ring.node, self.store) {
             Ok(None) => {}
             Ok(Some(at)) => report.add(damage(format!("{}+{at}", identity::NAME), "the store's identity is damaged")),
             Err(error) => report.add(damage(identity::NAME.to_owned(), format!("it cannot be read: {error}"))),
         }
-        match checkpoint::load(&*self.disk, &self.key, &self.store) {
+        match checkpoint::load(&*self.disk, &self.ring.node, &self.store) {
             Ok(None | Some(Ok(_))) => {}
             Ok(Some(Err(bad))) => report.add(damage(format!("{}+{}", checkpoint::NAME, bad.offset), bad.what)),
             Err(error) => report.add(damage(checkpoint::NAME.to_owned(), format!("it cannot be read: {error}"))),
@@ -105,7 +106,7 @@ impl Inner {
         };
         report.seen.segments += 1;
         let mut page = vec![0; FIRST_RECORD as usize];
-        segment.label.write_page(&mut page);
+        segment.label.write_page(segment.table.as_deref(), &mut page);
         if let Some(at) = (0..page.len()).find(|at| bytes.get(*at) != Some(&page[*at])) {
             report.add(damage(format!("{name}+{at}"), "a copy of the segment's label is damaged"));
         }
@@ -151,7 +152,7 @@ impl Inner {
         }
         let (entries, end) = match segment.footer() {
             Ok(Some((trailer, footer))) => {
-                let sealed_end = (trailer.footer_at + trailer.footer_bytes) as usize;
+                let sealed_end = (trailer.footer_at + trailer.footer_bytes + trailer.tail_bytes) as usize;
                 if bytes
                     .get(sealed_end..bytes.len().saturating_sub(TRAILER))
                     .is_none_or(|pad| pad.iter().any(|b| *b != 0))
@@ -195,9 +196,10 @@ impl Inner {
             None => Some("the file ends before the record does"),
             Some(sealed) => {
                 let mut plain = vec![0; sealed.len() - TAG_BYTES];
-                match segment.keys.records.open(record_nonce(entry.offset), sealed, &mut plain) {
+                let key = segment.keys.of(entry.grid);
+                match key.sealer.open(record_nonce(entry.offset), sealed, &mut plain) {
                     Err(_) => Some("the record's seal is broken"),
-                    Ok(()) => contradiction(&plain, entry),
+                    Ok(()) => contradiction(&plain, entry, key),
                 }
             }
         };
@@ -212,9 +214,9 @@ impl Inner {
 }
 
 /// What in an authentic record does not agree with the segment's index.
-fn contradiction(plain: &[u8], entry: &Entry) -> Option<&'static str> {
+fn contradiction(plain: &[u8], entry: &Entry, key: RecordKey<'_>) -> Option<&'static str> {
     let head = plain.first_chunk::<HEADER>()?;
-    match Header::read(head, entry.offset, entry.offset + entry.bytes()) {
+    match Header::read(head, entry.offset, entry.offset + entry.bytes(), key) {
         None => Some("the record's header makes no sense"),
         Some(header) if header.entry != *entry => Some("the record is not the one the segment's index tells of"),
         Some(_) => {

@@ -1,8 +1,13 @@
 //! Appending records: sealed on the caller's thread into a chunk in memory, which the committer then writes.
 
 use super::compact::ROUND;
-use super::format::{Entry, FIRST_RECORD, Header, Kind, Label, Name, SEQUENCE_MAX, UNIT, closing_bytes, seal_record};
+use super::format::{
+    ENTRY, Entry, FIRST_RECORD, Header, Kind, Label, Name, SEQUENCE_MAX, UNIT, VERSION, VERSION_WITH_PARTS,
+    closing_bytes, seal_record,
+};
+use super::given::Given;
 use super::index::{Location, SEGMENT_BYTES_MAX, SEGMENT_MAX};
+use super::keys::keys_with;
 use super::shelf::{SegmentFile, segment_name};
 use super::{Grid, Inner, disk};
 use crate::engine::{Broken, WriteError};
@@ -55,6 +60,18 @@ pub(super) struct Active {
     pub(super) entries: Vec<Entry>,
     /// The number of the segment's first record.
     pub(super) first: u64,
+    /// Bytes that table and parts take at its end, besides the entries of parts.
+    pub(super) tail: usize,
+    /// Entries of parts.
+    pub(super) given: usize,
+}
+
+impl Active {
+    /// Bytes of the end of the segment, were it closed with so many entries more.
+    fn closing_bytes(&self, more: usize) -> usize {
+        let parts = if self.tail > 0 { self.tail + (self.given + 1) * ENTRY } else { 0 };
+        closing_bytes(self.entries.len() + more, parts)
+    }
 }
 
 /// What is known of a segment.
@@ -95,6 +112,8 @@ pub(super) struct Writer {
     pub(super) covered_sequence: u64,
     /// Records in the segment closed last: a guess for the next.
     pub(super) entries_hint: usize,
+    /// Grids that others may read.
+    pub(super) given: Given,
 }
 
 /// Who asks for room: the last segments below the limit are for those who make room.
@@ -169,8 +188,7 @@ impl Inner {
         let notes = if purpose == Purpose::Release { 0 } else { ROUND };
         let fits = |active: &Active| {
             let notes_bytes = notes * UNIT as usize;
-            let end =
-                active.end as usize + bytes as usize + notes_bytes + closing_bytes(active.entries.len() + 1 + notes);
+            let end = active.end as usize + bytes as usize + notes_bytes + active.closing_bytes(1 + notes);
             end <= self.settings.segment_bytes as usize
         };
         if !w.active.as_ref().is_some_and(fits) {
@@ -193,6 +211,10 @@ impl Inner {
         let is_full = chunk.length >= CHUNK_TARGET;
         active.end += bytes;
         active.entries.push(entry);
+        if active.tail > 0 && active.segment.keys.is_given(entry.grid) {
+            active.given += 1;
+            w.given.enter(entry.grid, active.segment.label.number);
+        }
         let location = Location::new(active.segment.label.number, entry.offset, bytes);
         self.count_appended(w.sequence);
         if is_full {
@@ -237,19 +259,22 @@ impl Inner {
         w.next_segment += 1;
         let mut salt = [0; 32];
         okapi_seal::random(&mut salt);
-        let label = Label { number, store: self.store, salt };
-        let segment = Arc::new(SegmentFile { label, keys: label.keys(&self.key), file });
+        let version = if w.given.numbers().is_empty() { VERSION } else { VERSION_WITH_PARTS };
+        let label = Label { version, number, store: self.store, salt };
+        let (keys, table) = keys_with(&label, &self.ring, w.given.numbers());
+        let segment = Arc::new(SegmentFile { label, keys, table, file });
         self.shelf.keep_file(&segment);
         let mut chunk = self.fresh_chunk(&segment, 0);
         let page = Arc::get_mut(&mut chunk).expect("a fresh chunk is nobody else's");
-        label.write_page(&mut page.bytes);
+        label.write_page(segment.table.as_deref(), &mut page.bytes);
         page.length = FIRST_RECORD as usize;
         page.last = w.sequence;
         w.segments.insert(number, SegmentState { length: self.settings.segment_bytes, ..SegmentState::default() });
         w.held += segment_bytes;
         self.crowded.store(w.is_crowded(self.settings.segment_bytes), Relaxed);
         let entries = Vec::with_capacity(w.entries_hint);
-        w.active = Some(Active { segment, chunk, end: FIRST_RECORD, entries, first: w.sequence + 1 });
+        let tail = if label.has_parts() { w.given.tail_bytes(self.settings.segment_bytes) } else { 0 };
+        w.active = Some(Active { segment, chunk, end: FIRST_RECORD, entries, first: w.sequence + 1, tail, given: 0 });
         Ok(())
     }
 
@@ -261,12 +286,15 @@ impl Inner {
         w.entries_hint = active.entries.len() + active.entries.len() / 8;
         let number = active.segment.label.number;
         w.segments.get_mut(&number).expect("the active segment is known").last = w.sequence;
+        let told = if active.tail > 0 { w.given.told(active.tail) } else { Vec::new() };
+        w.given.forget_dropped();
         self.enqueue_closing(super::committer::Closing {
             segment: active.segment,
             end: active.end,
             first: active.first,
             last: w.sequence,
             entries: Arc::new(active.entries),
+            told,
         });
     }
 

@@ -84,7 +84,7 @@ pub struct GridList {
 /// The longest name of an engine.
 const ENGINE_NAME_MAX: usize = 16;
 
-fn block_size(body: &mut BodyReader<'_>) -> Result<BlockSize, BodyError> {
+pub(super) fn block_size(body: &mut BodyReader<'_>) -> Result<BlockSize, BodyError> {
     BlockSize::new(body.u32()?).ok_or(BodyError::BadValue { field: "block size" })
 }
 

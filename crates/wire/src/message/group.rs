@@ -2,8 +2,10 @@
 //!
 //! A node without an identity refuses all of them with [`Status::NoGroup`](crate::Status::NoGroup).
 
+mod find;
 mod status;
 
+pub use find::FindError;
 pub use status::{
     EVENTS_MAX, GroupData, GroupEvent, GroupHalves, GroupMember, GroupRestore, GroupRisk, GroupState, GroupStatus,
     GroupWork, MEMBERS_MAX, MemberGrade, MemberPresence, MemberState, NODE_NAME_MAX, NOTE_MAX, RISK_RECORDS_MAX,

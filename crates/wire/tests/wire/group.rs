@@ -85,7 +85,7 @@ pub(crate) fn status() -> GroupStatus {
     }
 }
 
-fn member() -> GroupMember {
+pub(crate) fn member() -> GroupMember {
     GroupMember {
         member: MemberId([0x55; 32]),
         node: NodeId([0x56; 32]),

@@ -1,13 +1,16 @@
 //! Frames and messages against bytes that must never change, and against bytes that mean nothing.
 
+mod away;
+mod grant;
 mod group;
 
 use okapi_base::{BlockSize, Durability, Generation, Index, Slice, crc32c, limits};
 use okapi_wire::frame::{VERSION, sign};
 use okapi_wire::message::{
-    CompactReport, DamageReport, Follow, Followed, GridCreate, GridCreated, GridInfo, GridList, GridOpen, GroupStatus,
-    Invited, Lease, Mark, Named, NodeStatus, RecordBind, RecordBound, RecordFind, RecordInfo, RecordList, RecordPage,
-    RecordRemove, RecordRename, RecordReserve, Reserved, VerifyReport,
+    CompactReport, DamageReport, DeedPage, DeedsOf, Follow, Followed, GrantList, GrantSet, GridCreate, GridCreated,
+    GridInfo, GridList, GridOpen, GroupStatus, Invited, KeysGive, Lease, Mark, Named, NodeStatus, RecordBind,
+    RecordBound, RecordFind, RecordInfo, RecordList, RecordPage, RecordRemove, RecordRename, RecordReserve, Reserved,
+    Route, ShardPart, ShardRead, VerifyReport,
 };
 use okapi_wire::{
     BodyError, BodyWriter, Frame, FrameError, GetAsk, HEADER_BYTES, Header, Hello, Limits, ListAsk, Listed, Message,
@@ -138,6 +141,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("compact report", message(&CompactReport { segments: 1, moved_bytes: 2, held_before: 3, held_after: 4 })),
     ];
     samples.extend(group::samples(&ask));
+    samples.extend(grant::samples(&ask));
+    samples.extend(away::samples(&ask));
     samples
 }
 
@@ -202,6 +207,14 @@ fn messages_come_back_and_cut_ones_do_not() {
     comes_back(&VerifyReport { damages: 9, ..VerifyReport::default() });
     comes_back(&group::status());
     comes_back(&group::invited());
+    comes_back(&grant::set());
+    comes_back(&grant::list());
+    comes_back(&grant::route());
+    comes_back(&away::keys());
+    comes_back(&away::deeds_of());
+    comes_back(&away::page());
+    comes_back(&away::shard_read());
+    comes_back(&away::part());
 }
 
 #[test]
@@ -280,6 +293,14 @@ proptest! {
         check::<VerifyReport>(&bytes);
         check::<GroupStatus>(&bytes);
         check::<Invited>(&bytes);
+        check::<KeysGive>(&bytes);
+        check::<DeedsOf>(&bytes);
+        check::<DeedPage>(&bytes);
+        check::<ShardRead>(&bytes);
+        check::<ShardPart>(&bytes);
+        check::<GrantSet>(&bytes);
+        check::<GrantList>(&bytes);
+        check::<Route>(&bytes);
     }
 
     #[test]

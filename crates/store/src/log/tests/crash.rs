@@ -91,6 +91,7 @@ fn apply(contents: &mut Contents, step: &Step) {
 fn live(disk: &Pretend, dice: &mut Dice, start: &Contents, grids: &mut Vec<u32>) -> History {
     let mut history = History::default();
     let mut model = start.clone();
+    let gives = dice.chance(25);
     let (mut log, opened) = open(disk);
     assert_eq!(opened.damages, [], "nothing is damaged by having been cut");
     for _ in 0..WRITES {
@@ -127,6 +128,8 @@ fn live(disk: &Pretend, dice: &mut Dice, start: &Contents, grids: &mut Vec<u32>)
                 drop((grid, log));
                 log = open(disk).0;
             }
+            // Keys of their own change nothing of what is there.
+            61 if gives => drop(log.give_key(GridId(id), 1 + dice.below(3) as u16).unwrap()),
             _ => {}
         }
         history.look(&log, disk);

@@ -209,8 +209,8 @@ fn what_is_no_store_or_a_newer_one_is_refused() {
     let mut newer = world;
     for at in [0, 4096] {
         let copy = &mut newer.content("store")[at..at + 128];
-        copy[8] = 2;
+        copy[8] = 3;
         super::super::format::seal_with_crc(copy);
     }
-    assert!(matches!(open(newer), Err(OpenError::NewerFormat { found: 2, known: 1 })));
+    assert!(matches!(open(newer), Err(OpenError::NewerFormat { found: 3, known: 2 })));
 }

@@ -1,0 +1,292 @@
+//! Reading one grid of somebody else's log, from its closed segments wherever they lie, with a key of that grid.
+
+use super::format::{Entry, FIRST_RECORD, HEADER, Kind, Label, TRAILER, Trailer, UNIT, record_nonce};
+use super::index::SEGMENT_MAX;
+use super::keys::{PartKey, both, record_sealer};
+use super::parts::{Part, TABLE, Told, find};
+use crate::engine::{Block, Blocks, Broken, Change, Got, GridUsage, Listed, Patience, Placed, ReadError, WriteError};
+use crate::payload::Payload;
+use okapi_base::{GridId, Index};
+use okapi_seal::{GridKey, Sealer};
+use parking_lot::Mutex;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
+
+/// Bytes of a segment's end that are asked for at first: most often all that is needed of it.
+const END_GUESS: u64 = 16 << 10;
+/// Missing segments that are counted.
+const MISSING_MAX: usize = 1000;
+/// The part before the first record, of which nothing but the label is needed; the trailer has that too.
+const LEAST_BYTES: u64 = FIRST_RECORD as u64 + TRAILER as u64;
+
+/// Where the closed segments of a log are read. They are numbered as they were handed over.
+pub trait Distant: Send + Sync {
+    /// Fills `into` from `offset` of a segment on, which has so many bytes.
+    ///
+    /// # Errors
+    /// In words that say what is missing, where it cannot be had.
+    fn read(&self, segment: usize, offset: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+/// Why a grid of somebody else's log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantedError {
+    /// A segment cannot be fetched.
+    #[error("the end of a segment cannot be read: {0}")]
+    Unread(#[from] io::Error),
+    /// None of them has anything of the grid.
+    #[error("nothing of this grid lies under its own key yet; it does once its owner's node has moved and placed it")]
+    Nothing,
+    /// It was granted lately.
+    #[error("not all of this grid lies under its own key yet: its owner's node was still moving it")]
+    Moving,
+    /// Segments are missing.
+    #[error(
+        "{count} of the segments in which it lies are not with anybody who can be reached, segment {first} among them"
+    )]
+    Missing {
+        /// How many.
+        count: usize,
+        /// The number of the first.
+        first: u32,
+    },
+    /// A segment is not what it should be.
+    #[error("segment {number} is not what it should be: {what}")]
+    Bad {
+        /// Its number.
+        number: u32,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// A grid and its companion as somebody else can read them.
+pub struct GrantedGrid {
+    grids: [Arc<View>; 2],
+    as_of: usize,
+}
+
+/// What lives in one grid.
+struct View {
+    id: GridId,
+    blocks: BTreeMap<u64, Place>,
+    bytes: u64,
+    segments: Arc<Segments>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    segment: usize,
+    entry: Entry,
+}
+
+struct Segments {
+    distant: Arc<dyn Distant>,
+    labels: BTreeMap<usize, Opened>,
+    key: GridKey,
+}
+
+/// A segment with something of the grid in it.
+struct Opened {
+    number: u32,
+    salt: [u8; 32],
+    key_number: u16,
+    sealer: OnceLock<Box<Sealer>>,
+}
+
+/// What the end of a segment tells.
+struct End {
+    label: Label,
+    found: Option<(u16, Part)>,
+}
+
+impl GrantedGrid {
+    /// Opens a grid from segments of these lengths, in the order in which they were placed, by a key of it: as it was when
+    /// the newest of them was closed before which nothing is missing.
+    ///
+    /// # Errors
+    /// [`GrantedError`].
+    pub fn open(distant: Arc<dyn Distant>, lengths: &[u64], grid: GridId, key: GridKey) -> Result<Self, GrantedError> {
+        let ends = read_ends(&*distant, lengths, &key)?;
+        let mut ends: Vec<(usize, End)> =
+            ends.into_iter().enumerate().filter_map(|(at, end)| Some((at, end?))).collect();
+        // Of two with one number the earlier was of an end of the log that is no more: the number was used again.
+        ends.sort_by_key(|(at, end)| (end.label.number, Reverse(*at)));
+        ends.dedup_by_key(|(_, end)| end.label.number);
+        let (newest, told) = newest_whole(&ends).map(|(newest, told)| (newest, told.clone()))?;
+        let is_home = |number: u32| told.homes.iter().any(|(first, last)| (*first..=*last).contains(&number));
+        let as_of = ends.iter().find(|(_, end)| end.label.number == newest).expect("it was chosen among them").0;
+        ends.retain(|(_, end)| is_home(end.label.number));
+        Ok(Self::of(distant, ends, grid, key, as_of))
+    }
+
+    fn of(distant: Arc<dyn Distant>, ends: Vec<(usize, End)>, grid: GridId, key: GridKey, as_of: usize) -> Self {
+        let mut labels = BTreeMap::new();
+        let mut blocks: [BTreeMap<u64, Place>; 2] = Default::default();
+        for (at, End { label, found }) in ends {
+            let Some((key_number, part)) = found else { continue };
+            labels.insert(at, Opened { number: label.number, salt: label.salt, key_number, sealer: OnceLock::new() });
+            for entry in part.entries {
+                let Some(which) = both(grid).iter().position(|id| *id == entry.grid) else { continue };
+                match entry.kind {
+                    Kind::Put => drop(blocks[which].insert(entry.index.get(), Place { segment: at, entry })),
+                    Kind::Tombstone => drop(blocks[which].remove(&entry.index.get())),
+                    Kind::GridDrop => blocks[which].clear(),
+                    Kind::Released => {}
+                }
+            }
+        }
+        let segments = Arc::new(Segments { distant, labels, key });
+        let [main, companion] = both(grid);
+        let [blocks, names] = blocks;
+        let view = |id, blocks: BTreeMap<u64, Place>| {
+            let bytes = blocks.values().map(|place| u64::from(place.entry.length)).sum();
+            Arc::new(View { id, blocks, bytes, segments: Arc::clone(&segments) })
+        };
+        Self { grids: [view(main, blocks), view(companion, names)], as_of }
+    }
+
+    /// The segment as of whose closing the grid is seen.
+    #[must_use]
+    pub const fn as_of(&self) -> usize {
+        self.as_of
+    }
+
+    /// The blocks of the grid or of its companion; none of others.
+    #[must_use]
+    pub fn blocks(&self, id: GridId) -> Option<Arc<dyn Blocks>> {
+        let view = self.grids.iter().find(|view| view.id == id)?;
+        Some(Arc::clone(view) as Arc<dyn Blocks>)
+    }
+}
+
+/// What the newest segment told of which all is there; in want of one, what is wrong with the newest.
+fn newest_whole(ends: &[(usize, End)]) -> Result<(u32, &Told), GrantedError> {
+    let there: BTreeSet<u32> = ends.iter().map(|(_, end)| end.label.number).collect();
+    let mut wrong = None;
+    for (_, end) in ends.iter().rev() {
+        let Some(told) = end.found.as_ref().and_then(|(_, part)| part.told.as_ref()) else { continue };
+        let missing = told.homes.iter().flat_map(|(first, last)| *first..=(*last).min(SEGMENT_MAX));
+        let mut missing = missing.filter(|number| !there.contains(number)).take(MISSING_MAX);
+        match missing.next() {
+            None if told.whole => return Ok((end.label.number, told)),
+            None => wrong.get_or_insert(GrantedError::Moving),
+            Some(first) => wrong.get_or_insert(GrantedError::Missing { count: 1 + missing.count(), first }),
+        };
+    }
+    Err(wrong.unwrap_or(GrantedError::Nothing))
+}
+
+/// Asks for the ends of many segments at a time.
+fn read_ends(distant: &dyn Distant, lengths: &[u64], key: &GridKey) -> Result<Vec<Option<End>>, GrantedError> {
+    const ASKS: usize = 8;
+    let next = Mutex::new(0..lengths.len());
+    let ends = Mutex::new(Vec::new());
+    let work = || loop {
+        let Some(at) = next.lock().next() else { return };
+        let end = read_end(distant, at, lengths[at], key);
+        if end.is_err() {
+            *next.lock() = 0..0;
+        }
+        ends.lock().push((at, end));
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..ASKS.min(lengths.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut ends = ends.into_inner();
+    ends.sort_by_key(|(at, _)| *at);
+    ends.into_iter().map(|(_, end)| end).collect()
+}
+
+/// None: the segment has nothing for anybody but its owner.
+fn read_end(distant: &dyn Distant, at: usize, length: u64, key: &GridKey) -> Result<Option<End>, GrantedError> {
+    let bad = |number, what| GrantedError::Bad { number, what };
+    if length < LEAST_BYTES {
+        return Err(bad(0, "it is shorter than any segment"));
+    }
+    let mut from = length - END_GUESS.min(length);
+    let mut bytes = vec![0; (length - from) as usize];
+    distant.read(at, from, &mut bytes)?;
+    let trailer = Trailer::read(&bytes, length).ok_or(bad(0, "it has no end as segments have"))?;
+    let number = trailer.label.number;
+    if trailer.tail_bytes == 0 {
+        return Ok(Some(End { label: trailer.label, found: None }));
+    }
+    let parts = u64::from(trailer.footer_at) + u64::from(trailer.footer_bytes) + TABLE as u64;
+    let end = parts + u64::from(trailer.tail_bytes) - TABLE as u64;
+    if parts < from {
+        let mut before = vec![0; (from - parts) as usize];
+        distant.read(at, parts, &mut before)?;
+        before.append(&mut bytes);
+        (bytes, from) = (before, parts);
+    }
+    let parts = &bytes[(parts - from) as usize..(end - from) as usize];
+    let keys = |number| Some(PartKey::new(&key.before(number)?, &trailer.label.salt));
+    let found = find(parts, trailer.footer_at, keys).map_err(|what| bad(number, what))?;
+    Ok(Some(End { label: trailer.label, found }))
+}
+
+impl Segments {
+    fn payload(&self, place: &Place) -> Result<Vec<u8>, (String, Option<io::Error>)> {
+        let Place { segment, entry } = place;
+        let opened = &self.labels[segment];
+        let mut bytes = vec![0; entry.bytes() as usize];
+        let read = self.distant.read(*segment, entry.offset.into(), &mut bytes);
+        read.map_err(|error| (String::new(), Some(error)))?;
+        let make = || {
+            let key = self.key.before(opened.key_number).expect("the part was opened with it");
+            Box::new(record_sealer(&key, &opened.salt))
+        };
+        let sealer = opened.sealer.get_or_init(make);
+        sealer
+            .open_in_place(record_nonce(entry.offset), &mut bytes)
+            .map_err(|_| ("its seal is broken".to_owned(), None))?;
+        bytes.drain(..HEADER);
+        bytes.truncate(entry.length as usize);
+        Ok(bytes)
+    }
+}
+
+impl Blocks for View {
+    fn get(&self, index: Index, patience: Patience) -> Result<Got, ReadError> {
+        let Some(place) = self.blocks.get(&index.get()) else { return Ok(Got::Absent) };
+        if patience == Patience::Hurried {
+            return Ok(Got::NotNow);
+        }
+        let Entry { generation, crc, offset, .. } = place.entry;
+        let at = format!("segment {}+{offset} of another member", self.segments.labels[&place.segment].number);
+        match self.segments.payload(place) {
+            Ok(bytes) => Ok(Got::Block(Block { generation, crc, payload: Payload::Owned(bytes) })),
+            Err((_, Some(source))) => Err(ReadError::Io { grid: self.id, index, place: at, source }),
+            Err((what, None)) => Err(ReadError::Corrupted { grid: self.id, index, place: at, what }),
+        }
+    }
+
+    fn put(&self, _: Index, _: &Change<'_>) -> Result<Placed, WriteError> {
+        Err(Broken { why: "it is read from what others hold of it, while its owner is away".to_owned() }.into())
+    }
+
+    fn list(&self, from: Index, limit: usize, _: bool, out: &mut Vec<Listed>) -> Result<(), ReadError> {
+        let after = (Bound::Included(from.get()), Bound::Unbounded);
+        out.extend(self.blocks.range(after).take(limit).map(|(_, place)| {
+            let Entry { index, length, crc, generation, .. } = place.entry;
+            Listed { index, length, crc, generation }
+        }));
+        Ok(())
+    }
+
+    fn next_occupied(&self, from: Index) -> Option<Index> {
+        self.blocks.range(from.get()..).next().map(|(_, place)| place.entry.index)
+    }
+
+    fn usage(&self) -> GridUsage {
+        GridUsage { blocks: self.blocks.len() as u64, bytes: self.bytes }
+    }
+}
+
+const _: () = assert!(UNIT as usize == HEADER + okapi_seal::TAG_BYTES);
