@@ -37,6 +37,8 @@ mod settings;
 mod tcp;
 mod tls;
 mod view;
+#[cfg(feature = "wan")]
+mod wan;
 
 pub use book::LearnError;
 pub use carrier::DialError;
@@ -47,6 +49,8 @@ pub use okapi_wire::peer::announce::Announcement;
 pub use reach::{ReachError, Reached};
 pub use settings::{Settings, StartError};
 pub use view::{ConnectionView, LinkView};
+#[cfg(feature = "wan")]
+pub use wan::Wan;
 
 use crate::link::Link;
 use carrier::{Carrier, Protocol};
@@ -71,6 +75,9 @@ const GOODBYES: Duration = Duration::from_secs(1);
 pub struct MemberLinks {
     hub: Arc<Hub>,
     targets: Vec<SocketAddr>,
+    wan_targets: Vec<SocketAddr>,
+    /// The address under which its relay knows it.
+    relayed: Option<String>,
     /// There until it stops.
     runtime: Mutex<Option<Runtime>>,
     #[cfg(feature = "mdns")]
@@ -97,10 +104,12 @@ impl MemberLinks {
         let tcp = Arc::new(Tcp::bind(&identity, &settings.listen, tuning.handshake)?);
         let targets = tcp.listening();
         let carriers: Vec<Arc<dyn Carrier>> = vec![tcp];
-        let addresses = match &settings.advertise[..] {
-            [] => places(&targets),
-            told => told.to_vec(),
-        };
+        #[cfg(feature = "wan")]
+        let (carriers, wan_targets, relayed) = wide(&runtime, &settings, &tuning, carriers)?;
+        #[cfg(not(feature = "wan"))]
+        let (wan_targets, relayed) = (Vec::new(), None);
+        let places = if settings.advertise.is_empty() { places(&targets, &wan_targets) } else { settings.advertise.clone() };
+        let addresses = with_relay(places, relayed.as_ref());
         let hub = Arc::new(Hub::new(identity, settings, tuning, host, carriers, addresses));
         for carrier in &hub.carriers {
             let hub = hub.clone();
@@ -111,6 +120,8 @@ impl MemberLinks {
             local: Mutex::new(local::Local::start(&hub, &targets)?),
             hub,
             targets,
+            wan_targets,
+            relayed,
             runtime: Mutex::new(Some(runtime)),
         })
     }
@@ -125,6 +136,12 @@ impl MemberLinks {
     #[must_use]
     pub fn targets(&self) -> Vec<SocketAddr> {
         self.targets.clone()
+    }
+
+    /// Where it receives UDP for iroh, with the ports it got; nowhere unless the settings say so.
+    #[must_use]
+    pub fn wan_targets(&self) -> Vec<SocketAddr> {
+        self.wan_targets.clone()
     }
 
     /// Sends a letter, once. Never waits: the letter is queued, and a node to which there is no connection is dialled. It
@@ -153,13 +170,14 @@ impl MemberLinks {
         self.hub.announced(&self.hub.me()).expect("a node always knows its own")
     }
 
-    /// Announces other addresses of this node from now on, instead of those in the settings.
+    /// Announces other addresses of this node from now on, instead of those in the settings. Its own relay is told
+    /// besides, if there is one and room for it.
     ///
     /// # Errors
     /// [`StartError::Addresses`] or [`StartError::Address`].
     pub fn advertise(&self, addresses: Vec<String>) -> Result<(), StartError> {
         check_addresses(&addresses)?;
-        self.hub.announce(addresses);
+        self.hub.announce(with_relay(addresses, self.relayed.as_ref()));
         Ok(())
     }
 
@@ -229,7 +247,12 @@ impl MemberLinks {
         drop(self.local.lock().take());
         let Some(runtime) = self.runtime.lock().take() else { return };
         let mut connections = self.hub.connections.subscribe();
-        let _ = runtime.block_on(async { timeout(GOODBYES, connections.wait_for(|count| *count == 0)).await.is_ok() });
+        runtime.block_on(async {
+            let _ = timeout(GOODBYES, connections.wait_for(|count| *count == 0)).await;
+            for carrier in &self.hub.carriers {
+                let _ = timeout(GOODBYES, carrier.close()).await;
+            }
+        });
         runtime.shutdown_timeout(GOODBYES);
     }
 }
@@ -265,10 +288,39 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
+/// iroh besides TCP, if the settings say so: where it receives, and how it is reached by its relay.
+#[cfg(feature = "wan")]
+fn wide(
+    runtime: &Runtime,
+    settings: &Settings,
+    tuning: &Tuning,
+    mut carriers: Vec<Arc<dyn Carrier>>,
+) -> Result<(Vec<Arc<dyn Carrier>>, Vec<SocketAddr>, Option<String>), StartError> {
+    let Some(wan) = &settings.wan else { return Ok((carriers, Vec::new(), None)) };
+    let iroh = runtime.block_on(wan::Iroh::bind(settings, wan, tuning.handshake))?;
+    let (receiving, relayed) = (iroh.receiving(), iroh.relayed());
+    carriers.push(Arc::new(iroh));
+    Ok((carriers, receiving, relayed))
+}
+
 /// The addresses among these that name a place, and not all of a machine's at once.
-fn places(targets: &[SocketAddr]) -> Vec<String> {
-    let places = targets.iter().filter(|target| !target.ip().is_unspecified());
-    places.take(ADDRESSES_MAX).map(|target| format!("tcp://{target}")).collect()
+fn places(targets: &[SocketAddr], wan_targets: &[SocketAddr]) -> Vec<String> {
+    let places = |targets: &[SocketAddr], scheme: &str| -> Vec<String> {
+        let places = targets.iter().filter(|target| !target.ip().is_unspecified());
+        places.map(|target| format!("{scheme}://{target}")).collect()
+    };
+    let mut places = [places(targets, "tcp"), places(wan_targets, "iroh")].concat();
+    places.truncate(ADDRESSES_MAX);
+    places
+}
+
+/// These addresses and that of the relay, which is tried when none of them gets through.
+fn with_relay(mut addresses: Vec<String>, relayed: Option<&String>) -> Vec<String> {
+    if let Some(relayed) = relayed.filter(|relayed| !addresses.contains(relayed)) {
+        addresses.truncate(ADDRESSES_MAX - 1);
+        addresses.push(relayed.clone());
+    }
+    addresses
 }
 
 fn check_addresses(addresses: &[String]) -> Result<(), StartError> {

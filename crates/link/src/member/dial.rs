@@ -181,5 +181,8 @@ pub(crate) async fn look(hub: &Arc<Hub>, address: String) -> Result<(NodeId, Hel
 
 fn carrier(hub: &Hub, address: &str) -> Result<Arc<dyn Carrier>, DialError> {
     let carrier = hub.carriers.iter().find(|carrier| carrier.takes(address));
-    carrier.cloned().ok_or_else(|| DialError::Address(address.to_owned()))
+    carrier.cloned().ok_or_else(|| match address.starts_with("iroh:") {
+        true => DialError::NoIroh(address.to_owned()),
+        false => DialError::Address(address.to_owned()),
+    })
 }
