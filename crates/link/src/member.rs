@@ -108,7 +108,8 @@ impl MemberLinks {
         let (carriers, wan_targets, relayed) = wide(&runtime, &settings, &tuning, carriers)?;
         #[cfg(not(feature = "wan"))]
         let (wan_targets, relayed) = (Vec::new(), None);
-        let places = if settings.advertise.is_empty() { places(&targets, &wan_targets) } else { settings.advertise.clone() };
+        let places =
+            if settings.advertise.is_empty() { places(&targets, &wan_targets) } else { settings.advertise.clone() };
         let addresses = with_relay(places, relayed.as_ref());
         let hub = Arc::new(Hub::new(identity, settings, tuning, host, carriers, addresses));
         for carrier in &hub.carriers {

@@ -48,11 +48,11 @@ pub mod visitor;
 
 pub use catalog::CatalogError;
 pub use group::GroupDoor;
-#[cfg(feature = "wan")]
-pub use okapi_link::member::Wan;
 pub use host::{DEFAULT_GRID, EngineKind, Facts, Host, HostSettings, OpenError, Opened};
 pub use lock::{Holder, LockError, check_free};
 pub use node::{Node, StartError, StopError};
+#[cfg(feature = "wan")]
+pub use okapi_link::member::Wan;
 pub use refusal::Refusal;
 pub use settings::{GroupSettings, NodeSettings};
 pub use stores::{Opener, Stores};

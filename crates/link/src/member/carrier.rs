@@ -80,13 +80,17 @@ pub enum DialError {
     #[error("`{0}` is no address of a node; write tcp://host:port")]
     Address(String),
     /// It takes iroh, which this node does not use.
-    #[error("{0} is an address for iroh, which is not turned on here; `wan-listen` or `relay` in the settings does that")]
+    #[error(
+        "{0} is an address for iroh, which is not turned on here; `wan-listen` or `relay` in the settings does that"
+    )]
     NoIroh(String),
     /// iroh dials nodes by their keys.
     #[error("{0} cannot be dialled without knowing which node it is; name its tcp://host:port")]
     Nameless(String),
     /// The node is behind a relay that this node's settings do not name.
-    #[error("{0} is a relay that is not this node's own; name it as `relay` in the settings if it may carry your letters")]
+    #[error(
+        "{0} is a relay that is not this node's own; name it as `relay` in the settings if it may carry your letters"
+    )]
     OtherRelay(String),
     /// Nobody answered.
     #[error("{address} does not answer: {why}")]

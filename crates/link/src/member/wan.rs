@@ -11,7 +11,8 @@ use super::identity::provider;
 use super::settings::{HANDSHAKES_MAX, Settings, StartError};
 use iroh::dns::DnsResolver;
 use iroh::endpoint::{
-    Builder, Connection, NetReportConfig, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, VarInt, presets,
+    Builder, Connection, NetReportConfig, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, VarInt,
+    presets,
 };
 use iroh::{Endpoint, EndpointAddr, PublicKey, RelayMode, RelayUrl, SecretKey};
 use okapi_base::NodeId;
@@ -38,7 +39,7 @@ const WINDOW: u32 = 2 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a node that is to be reached through NAT needs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wan {
     /// Where to receive UDP, one address of each family at most; nothing stands for any port of every interface.
     pub bind: Vec<SocketAddr>,
