@@ -22,14 +22,14 @@ use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
 use okapi_wire::Status;
 use okapi_wire::message::group::RISK_RECORDS_MAX;
-use okapi_wire::message::{GroupRisk, GroupState, GroupStatus};
+use okapi_wire::message::{GroupRestore, GroupRisk, GroupState, GroupStatus};
 use okapi_wire::peer::ticket::{ADDRESSES_MAX, Ticket, is_address};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -195,7 +195,12 @@ impl Returning {
         let mut key = if path.exists() { Some(NodeKey::load(&path)?) } else { None };
         let mut done = false;
         loop {
-            done |= self.done.recv_timeout(PROGRESS_EVERY).is_ok();
+            match self.done.recv_timeout(PROGRESS_EVERY) {
+                Ok(()) => done = true,
+                // It says so once.
+                Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(PROGRESS_EVERY),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
             if key.is_none()
                 && let Ok(found) = self.keys.try_recv()
             {
@@ -206,9 +211,9 @@ impl Returning {
             if progress(&status).is_break() {
                 return Err(GroupError::Interrupted);
             }
-            // Whoever has not answered may know of segments that nobody else does. Once the log is in use they cannot come
-            // back any more, so it is for people to say that it is to go on without.
-            let is_whole = status.restore.members_silent == 0 || self.without_silent;
+            // Enough who have not answered may know of segments that nobody else does. Once the log is in use they cannot
+            // come back any more, so it is for people to say that it is to go on without.
+            let is_whole = status.restore.members_silent <= GroupRestore::SILENT_MAX || self.without_silent;
             let is_back = done && is_whole && status.state != GroupState::Restoring;
             if let Some(key) = key.as_ref().filter(|_| is_back) {
                 let system = |source| GroupError::System { what: "opening the directory of the log", source };

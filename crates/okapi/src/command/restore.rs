@@ -54,8 +54,8 @@ pub(crate) struct Args {
     /// Go on without members that do not answer
     ///
     /// Once all is back that the others know of. What only those members know of stays with them, and does not come back
-    /// later. Without this, the restore waits until each of them has answered, or is counted as lost (`okapi lost`, on
-    /// another node).
+    /// later. Without this, the restore waits until at most two have not answered: these can hide nothing that was told
+    /// to be safe.
     #[arg(long)]
     without_silent: bool,
 
@@ -231,7 +231,7 @@ fn progress_words(status: &GroupStatus, rate: Option<u64>) -> String {
     if members_needed > 0 {
         let needed = counted(u64::from(members_needed), "more node");
         parts.push(format!("{} wait for {needed} to be reached", counted(waiting, "segment")));
-    } else if members_silent > 0 && restored == segments {
+    } else if members_silent > GroupRestore::SILENT_MAX && restored == segments {
         parts.push(format!("waiting for {}, who may know of more; --without-silent goes on without", silent(status)));
     }
     parts.join("  ") + &note
@@ -254,6 +254,12 @@ fn report(session: &mut Session, restore: &GroupRestore, took: Duration) -> Resu
     let what = format!("{}, {}", Size(restore.restored_bytes), counted(restore.restored, "segment"));
     let text = format!("all is back: {what} in {}; `okapi ls` lists it", lasted(took));
     session.view.report(text, &json!({"restored": restore_json(restore, None), "seconds": took.as_secs_f64()}))?;
+    if restore.members_silent > 0 {
+        let silent = counted(u64::from(restore.members_silent), "node");
+        let text =
+            format!("{silent} did not answer: what was not safe yet when the disk was lost may be with them alone");
+        session.view.aside(&text);
+    }
     session.view.flush()
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn restoring() -> GroupStatus {
         restored_bytes: 3300 * MIB,
         waiting: 12,
         members_needed: 2,
-        members_silent: 2,
+        members_silent: 3,
     };
     GroupStatus { state: GroupState::Restoring, restore, own: GroupData::default(), risks: vec![], ..member() }
 }

@@ -449,6 +449,12 @@ impl Message for GroupWork {
     }
 }
 
+impl GroupRestore {
+    /// So many members may be silent without hiding anything that was told to be safe: that lies with at least three
+    /// others, or with all that there are.
+    pub const SILENT_MAX: u32 = 2;
+}
+
 impl Message for GroupRestore {
     fn encode(&self, body: &mut BodyWriter<'_>) {
         for value in [self.segments, self.restored, self.bytes, self.restored_bytes, self.waiting] {
