@@ -103,14 +103,19 @@ impl MemberLinks {
         let _inside = runtime.enter();
         let tcp = Arc::new(Tcp::bind(&identity, &settings.listen, tuning.handshake)?);
         let targets = tcp.listening();
-        let carriers: Vec<Arc<dyn Carrier>> = vec![tcp];
+        #[cfg_attr(not(feature = "wan"), expect(unused_mut, reason = "there is no other carrier"))]
+        let mut carriers: Vec<Arc<dyn Carrier>> = vec![tcp];
+        #[cfg_attr(not(feature = "wan"), expect(unused_mut, reason = "there is no other carrier"))]
+        let (mut wan_targets, mut relayed) = (Vec::new(), None);
         #[cfg(feature = "wan")]
-        let (carriers, wan_targets, relayed) = wide(&runtime, &settings, &tuning, carriers)?;
-        #[cfg(not(feature = "wan"))]
-        let (wan_targets, relayed) = (Vec::new(), None);
-        let places =
-            if settings.advertise.is_empty() { places(&targets, &wan_targets) } else { settings.advertise.clone() };
-        let addresses = with_relay(places, relayed.as_ref());
+        if let Some(wan) = &settings.wan {
+            let iroh = runtime.block_on(wan::Iroh::bind(&settings, wan, tuning.handshake))?;
+            (wan_targets, relayed) = (iroh.receiving(), iroh.relayed());
+            carriers.push(Arc::new(iroh));
+        }
+        let told = &settings.advertise;
+        let addresses = if told.is_empty() { places(&targets, &wan_targets) } else { told.clone() };
+        let addresses = with_relay(addresses, relayed.as_ref());
         let hub = Arc::new(Hub::new(identity, settings, tuning, host, carriers, addresses));
         for carrier in &hub.carriers {
             let hub = hub.clone();
@@ -287,21 +292,6 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         .enable_io()
         .enable_time()
         .build()
-}
-
-/// iroh besides TCP, if the settings say so: where it receives, and how it is reached by its relay.
-#[cfg(feature = "wan")]
-fn wide(
-    runtime: &Runtime,
-    settings: &Settings,
-    tuning: &Tuning,
-    mut carriers: Vec<Arc<dyn Carrier>>,
-) -> Result<(Vec<Arc<dyn Carrier>>, Vec<SocketAddr>, Option<String>), StartError> {
-    let Some(wan) = &settings.wan else { return Ok((carriers, Vec::new(), None)) };
-    let iroh = runtime.block_on(wan::Iroh::bind(settings, wan, tuning.handshake))?;
-    let (receiving, relayed) = (iroh.receiving(), iroh.relayed());
-    carriers.push(Arc::new(iroh));
-    Ok((carriers, receiving, relayed))
 }
 
 /// The addresses among these that name a place, and not all of a machine's at once.

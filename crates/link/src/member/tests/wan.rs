@@ -50,7 +50,7 @@ fn a_grid_stream_is_an_ordinary_link_here_too() {
 fn another_node_at_the_address_will_not_do() {
     let (one, other, wanted) = (node(1), node(2), node(3));
     let address = other.links.announcement().addresses[0].clone();
-    one.links.hint(wanted.id(), &[address.clone()]);
+    one.links.hint(wanted.id(), std::slice::from_ref(&address));
     let Err(refused) = one.links.open_grid(wanted.id()) else { panic!("somebody else will do") };
     assert!(matches!(&refused, DialError::Unreachable { address: at, .. } if *at == address), "{refused}");
     one.say(&wanted, b"for your eyes only");
