@@ -42,6 +42,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("fjall", &["store", "bench"]),
     ("redb", &["node", "bench"]),
     ("heed", &["bench"]),
+    ("iroh", &["link"]),
     ("mdns-sd", &["link"]),
     ("rustls", &["link", "bench"]),
     ("tokio", &["link", "bench"]),

@@ -37,6 +37,8 @@ mod settings;
 mod tcp;
 mod tls;
 mod view;
+#[cfg(feature = "wan")]
+mod wan;
 
 pub use book::LearnError;
 pub use carrier::DialError;
@@ -46,7 +48,9 @@ pub use okapi_base::NodeId;
 pub use okapi_wire::peer::announce::Announcement;
 pub use reach::{ReachError, Reached};
 pub use settings::{Settings, StartError};
-pub use view::LinkView;
+pub use view::{ConnectionView, LinkView};
+#[cfg(feature = "wan")]
+pub use wan::Wan;
 
 use crate::link::Link;
 use carrier::{Carrier, Protocol};
@@ -54,6 +58,7 @@ use hub::Hub;
 use identity::Identity;
 use okapi_wire::peer::announce::{ADDRESSES_MAX, is_address, is_name};
 use okapi_wire::peer::link::{LETTER_MAX, PAYLOAD_MAX};
+use parking_lot::Mutex;
 use settings::Tuning;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,6 +66,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tcp::Tcp;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 /// How long connections may take to say goodbye when all of them stop.
 const GOODBYES: Duration = Duration::from_secs(1);
@@ -69,10 +75,13 @@ const GOODBYES: Duration = Duration::from_secs(1);
 pub struct MemberLinks {
     hub: Arc<Hub>,
     targets: Vec<SocketAddr>,
+    wan_targets: Vec<SocketAddr>,
+    /// The address under which its relay knows it.
+    relayed: Option<String>,
     /// There until it stops.
-    runtime: Option<Runtime>,
+    runtime: Mutex<Option<Runtime>>,
     #[cfg(feature = "mdns")]
-    local: Option<local::Local>,
+    local: Mutex<Option<local::Local>>,
 }
 
 impl MemberLinks {
@@ -94,11 +103,19 @@ impl MemberLinks {
         let _inside = runtime.enter();
         let tcp = Arc::new(Tcp::bind(&identity, &settings.listen, tuning.handshake)?);
         let targets = tcp.listening();
-        let addresses = match &settings.advertise[..] {
-            [] => places(&targets),
-            told => told.to_vec(),
-        };
-        let carriers: Vec<Arc<dyn Carrier>> = vec![tcp];
+        #[cfg_attr(not(feature = "wan"), expect(unused_mut, reason = "there is no other carrier"))]
+        let mut carriers: Vec<Arc<dyn Carrier>> = vec![tcp];
+        #[cfg_attr(not(feature = "wan"), expect(unused_mut, reason = "there is no other carrier"))]
+        let (mut wan_targets, mut relayed) = (Vec::new(), None);
+        #[cfg(feature = "wan")]
+        if let Some(wan) = &settings.wan {
+            let iroh = runtime.block_on(wan::Iroh::bind(&settings, wan, tuning.handshake))?;
+            (wan_targets, relayed) = (iroh.receiving(), iroh.relayed());
+            carriers.push(Arc::new(iroh));
+        }
+        let told = &settings.advertise;
+        let addresses = if told.is_empty() { places(&targets, &wan_targets) } else { told.clone() };
+        let addresses = with_relay(addresses, relayed.as_ref());
         let hub = Arc::new(Hub::new(identity, settings, tuning, host, carriers, addresses));
         for carrier in &hub.carriers {
             let hub = hub.clone();
@@ -106,10 +123,12 @@ impl MemberLinks {
         }
         Ok(Self {
             #[cfg(feature = "mdns")]
-            local: local::Local::start(&hub, &targets)?,
+            local: Mutex::new(local::Local::start(&hub, &targets)?),
             hub,
             targets,
-            runtime: Some(runtime),
+            wan_targets,
+            relayed,
+            runtime: Mutex::new(Some(runtime)),
         })
     }
 
@@ -123,6 +142,12 @@ impl MemberLinks {
     #[must_use]
     pub fn targets(&self) -> Vec<SocketAddr> {
         self.targets.clone()
+    }
+
+    /// Where it receives UDP for iroh, with the ports it got; nowhere unless the settings say so.
+    #[must_use]
+    pub fn wan_targets(&self) -> Vec<SocketAddr> {
+        self.wan_targets.clone()
     }
 
     /// Sends a letter, once. Never waits: the letter is queued, and a node to which there is no connection is dialled. It
@@ -151,13 +176,14 @@ impl MemberLinks {
         self.hub.announced(&self.hub.me()).expect("a node always knows its own")
     }
 
-    /// Announces other addresses of this node from now on, instead of those in the settings.
+    /// Announces other addresses of this node from now on, instead of those in the settings. Its own relay is told
+    /// besides, if there is one and room for it.
     ///
     /// # Errors
     /// [`StartError::Addresses`] or [`StartError::Address`].
     pub fn advertise(&self, addresses: Vec<String>) -> Result<(), StartError> {
         check_addresses(&addresses)?;
-        self.hub.announce(addresses);
+        self.hub.announce(with_relay(addresses, self.relayed.as_ref()));
         Ok(())
     }
 
@@ -193,7 +219,7 @@ impl MemberLinks {
     /// # Errors
     /// [`DialError`].
     pub fn open_grid(&self, to: NodeId) -> Result<Box<dyn Link>, DialError> {
-        let addresses = self.hub.addresses(&self.hub.correspondent(to));
+        let addresses = self.hub.addresses(&to);
         let _inside = self.hub.runtime.enter();
         let carried = self.hub.runtime.block_on(dial::dial(&self.hub, to, addresses, Protocol::Grid))?;
         let address = carried.address.clone();
@@ -213,23 +239,34 @@ impl MemberLinks {
         view::views(&self.hub)
     }
 
-    /// Says goodbye to all and stops.
-    pub fn stop(mut self) {
+    /// From now on sends and receives so many bytes a second at most, over all links; 0 for no limit.
+    pub fn limit(&self, upload: u64, download: u64) {
+        self.hub.upload.set(upload);
+        self.hub.download.set(download);
+    }
+
+    /// Says goodbye to all and stops, within a few seconds. Nothing happens here any more afterwards. Not to be called
+    /// from the links' own threads.
+    pub fn stop(&self) {
         self.hub.stop();
         #[cfg(feature = "mdns")]
-        drop(self.local.take());
-        if let Some(runtime) = self.runtime.take() {
-            let mut connections = self.hub.connections.subscribe();
-            let _ = runtime
-                .block_on(async { tokio::time::timeout(GOODBYES, connections.wait_for(|n| *n == 0)).await.is_ok() });
-            runtime.shutdown_timeout(GOODBYES);
-        }
+        drop(self.local.lock().take());
+        let Some(runtime) = self.runtime.lock().take() else { return };
+        let mut connections = self.hub.connections.subscribe();
+        runtime.block_on(async {
+            let _ = timeout(GOODBYES, connections.wait_for(|count| *count == 0)).await;
+            for carrier in &self.hub.carriers {
+                let _ = timeout(GOODBYES, carrier.close()).await;
+            }
+        });
+        runtime.shutdown_timeout(GOODBYES);
     }
 }
 
 impl Drop for MemberLinks {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        // Whoever drops it may be anybody, also a thread of its own, so nothing is waited for.
+        if let Some(runtime) = self.runtime.lock().take() {
             self.hub.stop();
             runtime.shutdown_background();
         }
@@ -258,9 +295,23 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
 }
 
 /// The addresses among these that name a place, and not all of a machine's at once.
-fn places(targets: &[SocketAddr]) -> Vec<String> {
-    let places = targets.iter().filter(|target| !target.ip().is_unspecified());
-    places.take(ADDRESSES_MAX).map(|target| format!("tcp://{target}")).collect()
+fn places(targets: &[SocketAddr], wan_targets: &[SocketAddr]) -> Vec<String> {
+    let places = |targets: &[SocketAddr], scheme: &str| -> Vec<String> {
+        let places = targets.iter().filter(|target| !target.ip().is_unspecified());
+        places.map(|target| format!("{scheme}://{target}")).collect()
+    };
+    let mut places = [places(targets, "tcp"), places(wan_targets, "iroh")].concat();
+    places.truncate(ADDRESSES_MAX);
+    places
+}
+
+/// These addresses and that of the relay, which is tried when none of them gets through.
+fn with_relay(mut addresses: Vec<String>, relayed: Option<&String>) -> Vec<String> {
+    if let Some(relayed) = relayed.filter(|relayed| !addresses.contains(relayed)) {
+        addresses.truncate(ADDRESSES_MAX - 1);
+        addresses.push(relayed.clone());
+    }
+    addresses
 }
 
 fn check_addresses(addresses: &[String]) -> Result<(), StartError> {

@@ -51,6 +51,8 @@ pub use group::GroupDoor;
 pub use host::{DEFAULT_GRID, EngineKind, Facts, Host, HostSettings, OpenError, Opened};
 pub use lock::{Holder, LockError, check_free};
 pub use node::{Node, StartError, StopError};
+#[cfg(feature = "wan")]
+pub use okapi_link::member::Wan;
 pub use refusal::Refusal;
 pub use settings::{GroupSettings, NodeSettings};
 pub use stores::{Opener, Stores};

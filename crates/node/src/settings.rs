@@ -64,6 +64,9 @@ pub struct GroupSettings {
     pub download_rate: u64,
     /// Whether to tell the local network where this node is, and to hear where others of its group are.
     pub local_network: bool,
+    /// Whether and how to reach others, and be reached, through NAT (by iroh).
+    #[cfg(feature = "wan")]
+    pub wan: Option<okapi_link::member::Wan>,
     /// Whether work for the group pauses while the machine runs on battery.
     pub pause_on_battery: bool,
     /// Whether a restore ends without what only members know of that do not answer.

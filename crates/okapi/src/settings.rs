@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const HEADING: &str = "Settings";
 
 /// Settings that may be lists in the file.
-const LISTS: [&str; 2] = ["tcp", "member-listen"];
+const LISTS: [&str; 3] = ["tcp", "member-listen", "wan-listen"];
 
 /// The settings of `okapi up`. Their long names are the keys of the file; there is no other list of them.
 #[derive(Debug, Clone, clap::Args)]
@@ -57,6 +57,22 @@ pub(crate) struct NodeArgs {
     /// Whoever listens on that network learns that nodes of Okapi are here and which belong together, and no more.
     #[arg(long, env = "OKAPI_LOCAL_NETWORK", value_name = "YES", default_value = "false", action = clap::ArgAction::Set, hide_possible_values = true)]
     pub local_network: bool,
+
+    /// Receive UDP for links through NAT (by iroh) at this address, one of each family at most; port 0 takes any
+    ///
+    /// Where UDP is let through to it, others reach this node there (they are told, or --advertise iroh://HOST:PORT to
+    /// `okapi init`). Nothing is asked of routers, and nobody but those others is told anything.
+    #[cfg(feature = "wan")]
+    #[arg(long, env = "OKAPI_WAN_LISTEN", value_name = "ADDRESS:PORT", value_delimiter = ',')]
+    pub wan_listen: Vec<SocketAddr>,
+
+    /// Reach others, and be reached, through NAT by way of this relay (of iroh) of one's own
+    ///
+    /// All who are to meet there name it. It cannot read what it carries, but sees who talks to whom. A relay that only
+    /// others name is never used.
+    #[cfg(feature = "wan")]
+    #[arg(long, env = "OKAPI_RELAY", value_name = "URL")]
+    pub relay: Option<String>,
 
     /// Whether work for the other members pauses while this machine runs on battery: true or false
     #[arg(long, env = "OKAPI_PAUSE_ON_BATTERY", value_name = "YES", default_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]

@@ -13,12 +13,19 @@ pub(crate) trait Carrier: Send + Sync {
     /// Dials an address; with `wanted` only a node with that key will do.
     fn dial(&self, address: String, wanted: Option<NodeId>, protocol: Protocol) -> Dialling;
 
+    /// Says goodbye to everybody before the runtime ends, where the carrier itself needs to.
+    fn close(&self) -> Closing {
+        Box::pin(std::future::ready(()))
+    }
+
     /// From now on hands every stream that comes in to `taker`.
     fn serve(&self, taker: Taker);
 }
 
 /// A dial under way.
 pub(crate) type Dialling = Pin<Box<dyn Future<Output = Result<Carried, DialError>> + Send>>;
+/// A carrier that closes.
+pub(crate) type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Who takes what comes in.
 pub(crate) type Taker = Arc<dyn Fn(Carried) + Send + Sync>;
 
@@ -72,6 +79,19 @@ pub enum DialError {
     /// The text is no address that can be dialled.
     #[error("`{0}` is no address of a node; write tcp://host:port")]
     Address(String),
+    /// It takes iroh, which this node does not use.
+    #[error(
+        "{0} is an address for iroh, which is not turned on here; `wan-listen` or `relay` in the settings does that"
+    )]
+    NoIroh(String),
+    /// iroh dials nodes by their keys.
+    #[error("{0} cannot be dialled without knowing which node it is; name its tcp://host:port")]
+    Nameless(String),
+    /// The node is behind a relay that this node's settings do not name.
+    #[error(
+        "{0} is a relay that is not this node's own; name it as `relay` in the settings if it may carry your letters"
+    )]
+    OtherRelay(String),
     /// Nobody answered.
     #[error("{address} does not answer: {why}")]
     Unreachable {

@@ -105,7 +105,7 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
                 return End::Silent;
             }
             // It may be time for a ping.
-            live.wake.notify_one();
+            live.wake();
         } else {
             waiting = None;
         }

@@ -33,8 +33,8 @@ pub(crate) struct State {
     pub(crate) good: Option<String>,
     /// Why there is no connection.
     pub(crate) failure: Option<String>,
-    /// What people were told last of why it cannot be dialled: not to be told again.
-    pub(crate) refused: Option<(String, String)>,
+    /// What people were told of why it cannot be dialled, address and reason: not to be told again.
+    pub(crate) refused: Vec<(String, String)>,
     /// Letters dropped because too many waited, or for too long.
     pub(crate) dropped: u64,
 }
@@ -60,7 +60,7 @@ impl Correspondent {
             hints: Vec::new(),
             good: None,
             failure: None,
-            refused: None,
+            refused: Vec::new(),
             dropped: 0,
         };
         Self { node, state: Mutex::new(state), look: Notify::new() }
@@ -74,7 +74,7 @@ impl Correspondent {
             return Next::Nothing;
         }
         match &state.live {
-            Some(live) => live.wake.notify_one(),
+            Some(live) => live.wake(),
             None if !state.dialling => {
                 state.dialling = true;
                 return Next::Dial;
@@ -128,7 +128,7 @@ impl Correspondent {
         let mut state = self.state.lock();
         offered.rev().for_each(|offered| state.queue.put_back(offered.letter));
         if let Some(live) = &state.live {
-            live.wake.notify_one();
+            live.wake();
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn until_connected(hub: Arc<Hub>, whom: Arc<Correspondent>) {
 
 /// Tries all addresses once.
 async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
-    let addresses = hub.addresses(whom);
+    let addresses = hub.addresses(&whom.node);
     if addresses.is_empty() {
         return Err(DialError::Nowhere(whom.node).to_string());
     }
@@ -52,7 +52,7 @@ async fn attempt(hub: &Arc<Hub>, whom: &Correspondent) -> Result<(), String> {
         Ok(()) => {
             let mut state = whom.state.lock();
             state.good = Some(address);
-            state.refused = None;
+            state.refused.clear();
             Ok(())
         }
         Err(why) => {
@@ -181,5 +181,8 @@ pub(crate) async fn look(hub: &Arc<Hub>, address: String) -> Result<(NodeId, Hel
 
 fn carrier(hub: &Hub, address: &str) -> Result<Arc<dyn Carrier>, DialError> {
     let carrier = hub.carriers.iter().find(|carrier| carrier.takes(address));
-    carrier.cloned().ok_or_else(|| DialError::Address(address.to_owned()))
+    carrier.cloned().ok_or_else(|| match address.starts_with("iroh:") {
+        true => DialError::NoIroh(address.to_owned()),
+        false => DialError::Address(address.to_owned()),
+    })
 }

@@ -87,7 +87,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let rest = &mut into[done..];
             if self.at == self.end && rest.len() >= BUFFER {
                 self.traffic.before_receiving().await;
-                let count = self.stream.read(rest).await?;
+                let most = self.traffic.gulp(rest.len());
+                let count = self.stream.read(&mut rest[..most]).await?;
                 if count == 0 {
                     return Err(Broken::Cut);
                 }

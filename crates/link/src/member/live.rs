@@ -36,12 +36,8 @@ pub(crate) struct Live {
     pub(crate) since: Instant,
     /// Whether the other end has the rights of a member.
     pub(crate) trusted: AtomicBool,
-    /// Whether reading waits until the host lets something go.
-    pub(crate) held_up: AtomicBool,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) outbox: Mutex<Outbox>,
-    /// There is something to write.
-    pub(crate) wake: Notify,
     /// Something now waits for the other end.
     pub(crate) watch: Notify,
     challenges: Mutex<Vec<([u8; 16], oneshot::Sender<Presence>)>>,
@@ -107,19 +103,22 @@ impl Live {
             kind,
             since: Instant::now(),
             trusted: AtomicBool::new(trusted),
-            held_up: AtomicBool::new(false),
             traffic,
             outbox: Mutex::default(),
-            wake: Notify::new(),
             watch: Notify::new(),
             challenges: Mutex::default(),
         }
     }
 
+    /// There is something to write.
+    pub(crate) fn wake(&self) {
+        self.traffic.wake.notify_one();
+    }
+
     /// Closes the connection, once what was begun is done if `farewell` allows it.
     pub(crate) fn close(&self, farewell: Farewell) {
         self.outbox.lock().farewell.get_or_insert(farewell);
-        self.wake.notify_one();
+        self.wake();
         self.watch.notify_one();
     }
 
@@ -127,7 +126,7 @@ impl Live {
     pub(crate) fn tell(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let nodes = nodes.into_iter().filter(|node| *node != self.node);
         self.outbox.lock().news.extend(nodes);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// Whether the process at the other end is still there: its signed answer to `challenge`, if it comes in time.
@@ -142,7 +141,7 @@ impl Live {
             challenges.push((challenge, answer));
         }
         self.outbox.lock().prove.push(challenge);
-        self.wake.notify_one();
+        self.wake();
         timeout(patience, answered).await.ok()?.ok()
     }
 
@@ -173,12 +172,20 @@ pub(crate) struct Traffic {
     sent: AtomicU64,
     /// Microseconds from birth to the last byte that came.
     heard: AtomicU64,
+    /// How often an end that has nothing to say, and reads much or cannot read, says that it is there.
+    pub(crate) sign_every: Duration,
+    /// Microseconds from birth to the last sign of life.
+    signed: AtomicU64,
+    /// The other end should hear that this one is there.
+    sign: AtomicBool,
+    /// There is something to write.
+    pub(crate) wake: Notify,
     /// The last round trip, in microseconds; 0 if none was measured.
     round_trip: AtomicU64,
 }
 
 impl Traffic {
-    pub(crate) fn new(upload: Arc<Rate>, download: Arc<Rate>) -> Self {
+    pub(crate) fn new(upload: Arc<Rate>, download: Arc<Rate>, sign_every: Duration) -> Self {
         let nothing = || AtomicU64::new(0);
         Self {
             born: Instant::now(),
@@ -187,6 +194,10 @@ impl Traffic {
             received: nothing(),
             sent: nothing(),
             heard: nothing(),
+            sign_every,
+            signed: nothing(),
+            sign: AtomicBool::new(false),
+            wake: Notify::new(),
             round_trip: nothing(),
         }
     }
@@ -206,7 +217,29 @@ impl Traffic {
         let now = Instant::now();
         self.download.pay(now, bytes);
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.heard.store(micros(now - self.born), Ordering::Relaxed);
+        let age = micros(now - self.born);
+        self.heard.store(age, Ordering::Relaxed);
+        // What comes slowly keeps pings waiting on their way, and the other end must not think that nobody reads it.
+        if age.saturating_sub(self.signed.load(Ordering::Relaxed)) >= micros(self.sign_every) {
+            self.signed.store(age, Ordering::Relaxed);
+            self.give_sign();
+        }
+    }
+
+    /// The other end is to hear that this one is there.
+    pub(crate) fn give_sign(&self) {
+        self.sign.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Whether a sign of life is to be written, once.
+    pub(crate) fn takes_sign(&self) -> bool {
+        self.sign.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes to receive at a time.
+    pub(crate) fn gulp(&self, most: usize) -> usize {
+        self.download.portion(most)
     }
 
     pub(crate) fn sent(&self, bytes: usize) {

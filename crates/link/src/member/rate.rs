@@ -1,9 +1,12 @@
 //! How many bytes a second may pass, over all links together.
 
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The longest wait in seconds: the rate may be another one by then.
+const LONGEST: f64 = 1.0;
 /// For how long the full rate may have gone unused and still be used.
 const BURST: Duration = Duration::from_millis(250);
 
@@ -11,7 +14,7 @@ const BURST: Duration = Duration::from_millis(250);
 /// debt, and whoever finds it so waits. So a piece need not be smaller than the bucket, and the rate holds on the whole.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    rate: u64,
+    rate: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -24,28 +27,40 @@ struct State {
 impl Rate {
     /// Bytes a second; 0 is no limit.
     pub(crate) fn new(rate: u64, now: Instant) -> Self {
-        Self { rate, state: Mutex::new(State { tokens: 0.0, at: now }) }
+        Self { rate: AtomicU64::new(rate), state: Mutex::new(State { tokens: 0.0, at: now }) }
+    }
+
+    /// From now on so many bytes a second. A debt stays, and is paid at the new rate.
+    pub(crate) fn set(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
     }
 
     /// How long to wait before anything more may pass. Nothing while there is no debt.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
-        if self.rate == 0 {
+        let rate = self.rate();
+        if rate == 0 {
             return Duration::ZERO;
         }
-        let debt = -self.state.lock().refill(now, self.rate).tokens;
-        if debt > 0.0 { Duration::from_secs_f64(debt / self.rate as f64) } else { Duration::ZERO }
+        let debt = -self.state.lock().refill(now, rate).tokens;
+        if debt > 0.0 { Duration::from_secs_f64((debt / rate as f64).min(LONGEST)) } else { Duration::ZERO }
     }
 
     /// Pays for bytes that passed.
     pub(crate) fn pay(&self, now: Instant, bytes: usize) {
-        if self.rate > 0 {
-            self.state.lock().refill(now, self.rate).tokens -= bytes as f64;
+        let rate = self.rate();
+        if rate > 0 {
+            self.state.lock().refill(now, rate).tokens -= bytes as f64;
         }
     }
 
     /// Bytes that should pass at a time, at most `most`: so few that others get their turn often.
     pub(crate) fn portion(&self, most: usize) -> usize {
-        if self.rate == 0 { most } else { (self.rate as usize / 16).clamp(4096.min(most), most) }
+        let rate = self.rate();
+        if rate == 0 { most } else { (rate as usize / 16).clamp(4096.min(most), most) }
     }
 }
 
@@ -90,6 +105,18 @@ mod tests {
         assert_eq!(rate.wait(later + SECOND / 4), SECOND / 4);
         // A clock that was read earlier, by another thread.
         assert_eq!(rate.wait(now), SECOND / 4);
+    }
+
+    #[test]
+    fn a_new_rate_holds_at_once() {
+        let now = Instant::now();
+        let rate = Rate::new(1, now);
+        rate.pay(now, 1000);
+        assert_eq!(rate.wait(now), SECOND, "and is looked at again then");
+        rate.set(2000);
+        assert_eq!(rate.wait(now), SECOND / 2);
+        rate.set(0);
+        assert_eq!(rate.wait(now), Duration::ZERO);
     }
 
     #[test]

@@ -95,7 +95,7 @@ async fn pass(
 
 /// Dials a node for the block protocol.
 pub(crate) async fn reach(hub: Arc<Hub>, to: NodeId, within: Duration) -> Result<Reached, ReachError> {
-    let addresses = hub.addresses(&hub.correspondent(to));
+    let addresses = hub.addresses(&to);
     if addresses.is_empty() {
         return Err(ReachError::Unknown);
     }

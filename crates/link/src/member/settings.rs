@@ -33,6 +33,9 @@ pub struct Settings {
     /// its group are. The 16 bytes stand for the group and should say nothing to others.
     #[cfg(feature = "mdns")]
     pub local_network: Option<[u8; 16]>,
+    /// Reach others, and be reached, through NAT (by iroh).
+    #[cfg(feature = "wan")]
+    pub wan: Option<super::Wan>,
     /// Threads that drive the links.
     pub threads: usize,
     /// Milliseconds since 1970.
@@ -56,6 +59,8 @@ impl Settings {
             received: 64 << 20,
             #[cfg(feature = "mdns")]
             local_network: None,
+            #[cfg(feature = "wan")]
+            wan: None,
             threads: 2,
             clock: Arc::new(wall_clock),
         }
@@ -99,6 +104,19 @@ pub enum StartError {
     #[cfg(feature = "mdns")]
     #[error("the local network cannot be told where this node is: {0}; leave it out of the settings to go on")]
     LocalNetwork(String),
+    /// iroh cannot start.
+    #[cfg(feature = "wan")]
+    #[error("this node cannot be reached through NAT: {0}; leave it out of the settings to go on")]
+    Wan(String),
+    /// The relay cannot be one.
+    #[cfg(feature = "wan")]
+    #[error("`{relay}` is no relay: {why}; write https://host")]
+    Relay {
+        /// What is in the settings.
+        relay: String,
+        /// Why not.
+        why: String,
+    },
     /// The operating system refused threads, or what they wait with.
     #[error("the threads of the links cannot be started: {0}")]
     Threads(std::io::Error),

@@ -7,6 +7,7 @@ use super::tls::{Tls, proven};
 use crate::Target;
 use gulp::Gulp;
 use okapi_base::NodeId;
+use parking_lot::Mutex;
 use rustix::net::sockopt;
 use rustls::CommonState;
 use rustls::pki_types::ServerName;
@@ -36,7 +37,9 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// TLS over TCP.
 pub(crate) struct Tcp {
     tls: Tls,
-    listeners: Vec<(SocketAddr, Arc<TcpListener>)>,
+    listening: Vec<SocketAddr>,
+    /// Until they are served: then they end with the runtime.
+    listeners: Mutex<Vec<TcpListener>>,
     /// How long a handshake may take.
     patience: Duration,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Tcp {
 impl Tcp {
     /// Listens on all of `addresses`. In the context of the runtime.
     pub(crate) fn bind(identity: &Identity, addresses: &[SocketAddr], patience: Duration) -> Result<Self, StartError> {
-        let mut listeners = Vec::new();
+        let (mut listening, mut listeners) = (Vec::new(), Vec::new());
         for &address in addresses {
             let error = |source: io::Error| match source.kind() {
                 io::ErrorKind::AddrInUse => StartError::InUse(address),
@@ -52,15 +55,15 @@ impl Tcp {
             };
             let listener = std::net::TcpListener::bind(address).map_err(error)?;
             listener.set_nonblocking(true).map_err(error)?;
-            let got = listener.local_addr().map_err(error)?;
-            listeners.push((got, Arc::new(TcpListener::from_std(listener).map_err(error)?)));
+            listening.push(listener.local_addr().map_err(error)?);
+            listeners.push(TcpListener::from_std(listener).map_err(error)?);
         }
-        Ok(Self { tls: Tls::new(identity), listeners, patience })
+        Ok(Self { tls: Tls::new(identity), listening, listeners: Mutex::new(listeners), patience })
     }
 
     /// Where it listens, with the ports it got.
     pub(crate) fn listening(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|(address, _)| *address).collect()
+        self.listening.clone()
     }
 }
 
@@ -102,9 +105,9 @@ impl Carrier for Tcp {
 
     fn serve(&self, taker: Taker) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        for (_, listener) in &self.listeners {
+        for listener in self.listeners.lock().drain(..) {
             let acceptor = TlsAcceptor::from(self.tls.server());
-            tokio::spawn(accept(listener.clone(), acceptor, handshakes.clone(), self.patience, taker.clone()));
+            tokio::spawn(accept(listener, acceptor, handshakes.clone(), self.patience, taker.clone()));
         }
     }
 }
@@ -112,7 +115,7 @@ impl Carrier for Tcp {
 /// Takes connections in for ever. Whoever does not finish its handshake in time is dropped, and while too many are in
 /// theirs the next wait in the kernel's queue.
 async fn accept(
-    listener: Arc<TcpListener>,
+    listener: TcpListener,
     acceptor: TlsAcceptor,
     handshakes: Arc<Semaphore>,
     patience: Duration,

@@ -16,6 +16,8 @@ mod raw;
 mod relay;
 mod standing;
 mod twins;
+#[cfg(feature = "wan")]
+mod wan;
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);

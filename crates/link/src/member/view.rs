@@ -1,8 +1,8 @@
 //! How things are with each node, for people.
 
 use super::hub::Hub;
+use super::live::Live;
 use okapi_base::NodeId;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How things are with one node.
@@ -44,30 +44,37 @@ pub struct ConnectionView {
 }
 
 /// How things are with every node of which anything is known, in the order of their names.
-pub(crate) fn views(hub: &Arc<Hub>) -> Vec<LinkView> {
-    let mut views: Vec<LinkView> = hub
-        .correspondents()
-        .iter()
-        .map(|whom| {
-            let addresses = hub.addresses(whom);
-            let name = hub.announced(&whom.node).map(|known| known.name);
-            let state = whom.state.lock();
-            let connection = state.live.as_ref().map(|live| {
-                let (received, sent, round_trip) = live.traffic.figures();
-                let (address, age) = (live.address.clone(), live.since.elapsed());
-                ConnectionView { address, kind: live.kind, dialled: live.dialled, age, round_trip, received, sent }
-            });
-            LinkView {
-                node: whom.node,
-                name,
-                connection,
-                queued: state.queue.bytes(),
-                dropped: state.dropped,
-                addresses,
-                failure: state.failure.clone(),
-            }
-        })
-        .collect();
-    views.sort_by_key(|view| view.node);
-    views
+pub(crate) fn views(hub: &Hub) -> Vec<LinkView> {
+    hub.nodes().into_iter().map(|node| view(hub, node)).collect()
+}
+
+fn view(hub: &Hub, node: NodeId) -> LinkView {
+    let mut view = LinkView {
+        node,
+        name: hub.announced(&node).map(|known| known.name),
+        connection: None,
+        queued: 0,
+        dropped: 0,
+        addresses: hub.addresses(&node),
+        failure: None,
+    };
+    if let Some(whom) = hub.known(&node) {
+        let state = whom.state.lock();
+        view.connection = state.live.as_ref().map(|live| connection(live));
+        (view.queued, view.dropped, view.failure) = (state.queue.bytes(), state.dropped, state.failure.clone());
+    }
+    view
+}
+
+fn connection(live: &Live) -> ConnectionView {
+    let (received, sent, round_trip) = live.traffic.figures();
+    ConnectionView {
+        address: live.address.clone(),
+        kind: live.kind,
+        dialled: live.dialled,
+        age: live.since.elapsed(),
+        round_trip,
+        received,
+        sent,
+    }
 }

@@ -11,12 +11,15 @@ use okapi_link::member::{self, Announcement, LinkView, MemberLinks, ReachError, 
 use okapi_peers::{Blob, Input};
 use okapi_seal::Hasher;
 use okapi_wire::Message as _;
+use okapi_wire::peer::announce::ADDRESSES_MAX;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Addresses for iroh that are announced even if those of TCP would fill the list.
+const WAN_PLACES: usize = 2;
 /// How long dialling a member may take for a program that waits: less than programs wait for a connection.
 const ROUTE_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -51,12 +54,14 @@ impl Links {
         settings.advertise = seat.gift.advertise.iter().map(|address| with_scheme(address)).collect();
         (settings.upload, settings.download) = (seat.settings.upload_rate, seat.settings.download_rate);
         settings.local_network = seat.settings.local_network.then(|| local_tag(&hook));
+        #[cfg(feature = "wan")]
+        settings.wan.clone_from(&seat.settings.wan);
         let book = hook.records.book().map_err(|error| error.to_string())?;
         let roster = Arc::clone(&hook.roster);
         let ears = Arc::new(Ears { hook, streams: Arc::clone(streams) });
         let links = MemberLinks::start(settings, ears).map_err(|error| error.to_string())?;
         if seat.gift.advertise.is_empty() {
-            let addresses = reachable(&links.targets());
+            let addresses = reachable(&links.targets(), &links.wan_targets());
             links.advertise(addresses).map_err(|error| error.to_string())?;
         }
         for (node, said) in book {
@@ -132,12 +137,9 @@ impl Carrier for Links {
     }
 
     fn stop(&self) {
-        if let Some(links) = self.links.lock().take() {
-            match Arc::try_unwrap(links) {
-                Ok(links) => links.stop(),
-                // Somebody is just asking; the last one ends them.
-                Err(links) => drop(links),
-            }
+        let links = self.links.lock().take();
+        if let Some(links) = links {
+            links.stop();
         }
     }
 }
@@ -220,11 +222,21 @@ fn with_scheme(address: &str) -> String {
     if address.contains("://") { address.to_owned() } else { format!("tcp://{address}") }
 }
 
-/// Addresses of this machine under which others may reach what it listens on.
-fn reachable(targets: &[SocketAddr]) -> Vec<String> {
+/// Addresses of this machine under which others may reach what it listens on: by TCP, and where there is room by iroh.
+fn reachable(targets: &[SocketAddr], wan_targets: &[SocketAddr]) -> Vec<String> {
     let own: Vec<IpAddr> = if_addrs::get_if_addrs()
         .map(|all| all.into_iter().filter(|one| !one.is_loopback()).map(|one| one.ip()).collect())
         .unwrap_or_default();
+    let text = |scheme: &str, targets: &[SocketAddr]| -> Vec<String> {
+        places(targets, &own).iter().map(|place| format!("{scheme}://{place}")).collect()
+    };
+    let (mut tcp, wan) = (text("tcp", targets), text("iroh", wan_targets));
+    tcp.truncate(ADDRESSES_MAX - wan.len().min(WAN_PLACES));
+    tcp.into_iter().chain(wan).take(ADDRESSES_MAX).collect()
+}
+
+/// The places among these, and on a machine of these addresses.
+fn places(targets: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr> {
     let mut places = Vec::new();
     for target in targets {
         if target.ip().is_unspecified() {
@@ -237,7 +249,7 @@ fn reachable(targets: &[SocketAddr]) -> Vec<String> {
     // Addresses that only make sense on one wire cannot be dialled without naming it.
     let is_link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     places.retain(|place| !is_link_local(place.ip()));
-    places.iter().take(okapi_wire::peer::announce::ADDRESSES_MAX).map(|place| format!("tcp://{place}")).collect()
+    places
 }
 
 #[cfg(test)]
@@ -248,9 +260,12 @@ mod tests {
     fn addresses_are_written_as_they_are_dialled() {
         assert_eq!(with_scheme("home.example:7072"), "tcp://home.example:7072");
         assert_eq!(with_scheme("tcp://home.example:7072"), "tcp://home.example:7072");
-        let some = reachable(&["127.0.0.1:5".parse().unwrap(), "[::1]:6".parse().unwrap()]);
-        assert_eq!(some, ["tcp://127.0.0.1:5", "tcp://[::1]:6"]);
-        let all = reachable(&["0.0.0.0:7".parse().unwrap()]);
+        let some = ["127.0.0.1:5".parse().unwrap(), "[::1]:6".parse().unwrap()];
+        assert_eq!(reachable(&some, &some[..1]), ["tcp://127.0.0.1:5", "tcp://[::1]:6", "iroh://127.0.0.1:5"]);
+        let many: Vec<SocketAddr> = (1..20).map(|port| SocketAddr::new(some[0].ip(), port)).collect();
+        let full = reachable(&many, &many);
+        assert_eq!((full.len(), full[5].as_str(), full[6].as_str()), (8, "tcp://127.0.0.1:6", "iroh://127.0.0.1:1"));
+        let all = reachable(&["0.0.0.0:7".parse().unwrap()], &[]);
         assert!(all.iter().all(|place| place.ends_with(":7") && !place.contains("0.0.0.0")), "{all:?}");
     }
 

@@ -145,6 +145,9 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         upload_rate: node.upload_rate.0,
         download_rate: node.download_rate.0,
         local_network: node.local_network,
+        #[cfg(feature = "wan")]
+        wan: (!node.wan_listen.is_empty() || node.relay.is_some())
+            .then(|| okapi_node::Wan { bind: node.wan_listen.clone(), relay: node.relay.clone() }),
         pause_on_battery: node.pause_on_battery,
         without_silent: false,
     };

@@ -16,8 +16,6 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::io::ReadHalf;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
@@ -26,8 +24,6 @@ use tokio::time::sleep;
 const LETTER_MIN: usize = 256;
 /// A payload's memory is made whole once this part of it has come; until then it grows.
 const BELIEVED: usize = 16;
-/// How often this end says that it is there while it reads nothing.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Reads frames and does what they say.
 pub(super) struct Reader {
@@ -104,7 +100,7 @@ impl Reader {
             Kind::Ping => {
                 let ping = self.array(head).await?;
                 self.live.outbox.lock().pong = Some(ping);
-                self.live.wake.notify_one();
+                self.live.wake();
             }
             Kind::Pong => {
                 let pong = u64::from_le_bytes(self.array(head).await?);
@@ -117,7 +113,7 @@ impl Reader {
             Kind::Prove => {
                 let challenge = self.array(head).await?;
                 self.live.outbox.lock().presence = Some(challenge);
-                self.live.wake.notify_one();
+                self.live.wake();
             }
             Kind::Presence => {
                 let presence = self.frames.message(head).await?;
@@ -197,7 +193,7 @@ impl Reader {
         }
         outbox.granted += 1;
         drop(outbox);
-        self.live.wake.notify_one();
+        self.live.wake();
         Ok(())
     }
 
@@ -226,7 +222,7 @@ impl Reader {
         outbox.farewell.get_or_insert_with(|| plain(Reason::Replaced, farewell.words.clone()));
         outbox.told = Some(farewell);
         drop(outbox);
-        self.live.wake.notify_one();
+        self.live.wake();
         self.live.watch.notify_one();
         Ok(None)
     }
@@ -238,14 +234,11 @@ impl Reader {
         }
         let signs = async {
             loop {
-                self.live.held_up.store(true, Ordering::Relaxed);
-                self.live.wake.notify_one();
-                sleep(SIGN_OF_LIFE).await;
+                self.live.traffic.give_sign();
+                sleep(self.live.traffic.sign_every).await;
             }
         };
-        let room = first([Box::pin(take(&self.hub.letter_room, bytes)), Box::pin(signs)]).await;
-        self.live.held_up.store(false, Ordering::Relaxed);
-        room
+        first([Box::pin(take(&self.hub.letter_room, bytes)), Box::pin(signs)]).await
     }
 
     fn deliver(&self, letter: Vec<u8>, payload: Arc<[u8]>, room: Room) {
@@ -276,7 +269,7 @@ impl Inbox {
             state.granted.push_back(Arriving { letter, length, at: 0, begun: Vec::new(), whole: None, rooms });
             drop(state);
             live.outbox.lock().goes += 1;
-            live.wake.notify_one();
+            live.wake();
         }
     }
 }

@@ -17,7 +17,6 @@ use okapi_wire::peer::link::{
     ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_MAX, Farewell, HEAD_BYTES, Head, Kind, OFFERS_MAX, Reason,
 };
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::time::{Instant, sleep};
@@ -95,7 +94,7 @@ impl Writer {
             self.set_busy(false);
             let limited = !wait.is_zero();
             let timer = async { if limited { sleep(wait).await } else { std::future::pending().await } };
-            first([Box::pin(self.live.wake.notified()), Box::pin(timer)]).await;
+            first([Box::pin(self.live.traffic.wake.notified()), Box::pin(timer)]).await;
         }
     }
 
@@ -157,7 +156,7 @@ impl Writer {
         for _ in 0..std::mem::take(&mut outbox.goes) {
             frame(out, Kind::Go, |_| {});
         }
-        let sign_of_life = self.live.held_up.swap(false, Ordering::Relaxed).then_some([0; 8]);
+        let sign_of_life = self.live.traffic.takes_sign().then_some([0; 8]);
         if let Some(pong) = outbox.pong.take().or(sign_of_life) {
             frame(out, Kind::Pong, |body| body.bytes(&pong));
         }

@@ -66,7 +66,7 @@ fn a_node_that_comes_back_is_found_by_whoever_has_something_to_say() {
     one.say(&first, b"hello");
     first.letter(&one);
     first.links.stop();
-    one.host.down(Identity::from_seed(&[2; 32]).unwrap().node());
+    one.host.down(first.id());
     let second = Node::with(2, |settings, _| settings.listen = vec![target]);
     one.say(&second, b"are you back?");
     assert_eq!(second.letter(&one).0, b"are you back?");

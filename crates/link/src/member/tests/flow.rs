@@ -121,6 +121,25 @@ fn uploads_and_downloads_keep_to_their_limits() {
 }
 
 #[test]
+fn an_end_that_reads_slowly_is_not_taken_for_gone() {
+    let one = Node::with(1, |_, tuning| tuning.patience = Duration::from_millis(1500));
+    let other = Node::with(2, |settings, tuning| {
+        tuning.patience = Duration::from_millis(1500);
+        settings.download = 1 << 20;
+    });
+    one.knows(&other);
+    one.say(&other, b"hello");
+    other.letter(&one);
+    // It takes more than twice as long as anybody has patience, and pings wait on their way behind it.
+    one.links.send(other.id(), Vec::new(), pattern(4 << 20));
+    other.letter(&one);
+    one.say(&other, b"still there");
+    other.letter(&one);
+    assert!(!one.host.has(|event| matches!(event, Event::Down { .. })));
+    assert!(!other.host.has(|event| matches!(event, Event::Down { .. })));
+}
+
+#[test]
 fn letters_for_a_node_that_is_nowhere_are_given_up_after_a_minute() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

@@ -124,7 +124,7 @@ fn nonsense_is_answered_in_words() {
 fn memory_is_made_for_bytes_that_came() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let rate = || Arc::new(Rate::new(0, tokio::time::Instant::now()));
-    let traffic = Arc::new(Traffic::new(rate(), rate()));
+    let traffic = Arc::new(Traffic::new(rate(), rate(), PATIENCE));
     let mut reader = FrameReader::new(&[1; 100][..], traffic);
     // What cannot be seen from here is that it never asked for a gigabyte; it would have taken its time.
     let read = runtime.block_on(reader.bytes(1 << 30));

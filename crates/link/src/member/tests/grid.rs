@@ -6,7 +6,7 @@ use crate::link::{Interest, Kind, Link, Peer};
 use std::io::{ErrorKind, IoSlice};
 
 /// Waits for the next grid stream.
-fn accepted(host: &Recorder) -> (NodeId, Box<dyn Link>) {
+pub(super) fn accepted(host: &Recorder) -> (NodeId, Box<dyn Link>) {
     let until = Instant::now() + PATIENCE;
     let mut events = host.events.lock();
     loop {
@@ -18,7 +18,7 @@ fn accepted(host: &Recorder) -> (NodeId, Box<dyn Link>) {
     }
 }
 
-fn send(link: &mut dyn Link, mut bytes: &[u8]) {
+pub(super) fn send(link: &mut dyn Link, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match link.send(&[IoSlice::new(bytes)]) {
             Ok(count) => bytes = &bytes[count..],
@@ -30,7 +30,7 @@ fn send(link: &mut dyn Link, mut bytes: &[u8]) {
     }
 }
 
-fn receive(link: &mut dyn Link, count: usize) -> Vec<u8> {
+pub(super) fn receive(link: &mut dyn Link, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     let mut came = 0;
     while came < count {

@@ -57,7 +57,7 @@ fn an_observer_sees_the_connection() {
     assert_eq!((connection.address.clone(), view.queued, view.dropped), (other.address(), 0, 0));
     assert!(connection.received > 0 && connection.sent > 0, "{connection:?}");
     one.links.stop();
-    assert_eq!(other.host.down(Identity::from_seed(&[1; 32]).unwrap().node()), "the other node stops");
+    assert_eq!(other.host.down(one.id()), "the other node stops");
 }
 
 #[test]

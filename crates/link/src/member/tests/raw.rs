@@ -80,7 +80,7 @@ impl Raw {
     fn new(runtime: Runtime, identity: Identity, stream: Stream) -> Self {
         let rate = || Arc::new(Rate::new(0, tokio::time::Instant::now()));
         let (read, writer) = split(stream);
-        let traffic = Traffic::new(rate(), rate());
+        let traffic = Traffic::new(rate(), rate(), PATIENCE);
         Self { runtime, identity, reader: FrameReader::new(read, Arc::new(traffic)), writer }
     }
 
