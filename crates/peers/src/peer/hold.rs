@@ -45,6 +45,8 @@ pub(crate) struct Foreign {
     pub(crate) amended: Option<AmendedDeed>,
     /// A deed under which shards were offered that is not in force yet, and may never be.
     pub(crate) draft: Option<Deed>,
+    /// The session in which its owner made it: one that was started anew has no plans.
+    drafted_in: Option<u64>,
     /// Nodes that should hold a shard of it and, by their own word, do not.
     pub(crate) absent: BTreeSet<NodeId>,
 }
@@ -366,9 +368,11 @@ impl Peer {
             self.learn_deed(&offer.deed);
             return self.learn_amendment(amendment);
         }
+        let session = self.post.session_of(offer.deed.owner);
         let foreign = self.theirs.deeds.entry(at).or_default();
         if foreign.revision() < offer.deed.revision {
             foreign.draft = Some(offer.deed.clone());
+            foreign.drafted_in = session;
             self.keeper.put(kept::draft_key(at.0, at.1), kept::encode(&offer.deed));
         }
     }
@@ -483,14 +487,14 @@ impl Peer {
         known.in_force().is_some_and(|deed| deed.shape.k() == usize::from(shard.k)) && known.holders().any(is_it)
     }
 
-    /// Whether the shard may have come by a draft that is newer than the deed in force. What becomes of it, the deed after
-    /// the draft will say; an older one that was slow to arrive cannot.
+    /// Whether the shard may have come by a draft of its owner's that is newer than the deed in force. What becomes of it,
+    /// the deed after the draft will say; an older one that was slow to arrive cannot.
     fn is_drafted(&self, shard: ShardId) -> bool {
-        let draft = self.theirs.deeds.get(&(shard.owner, shard.segment)).and_then(|foreign| foreign.draft.as_ref());
-        let slot = draft
-            .filter(|deed| deed.shape.k() == usize::from(shard.k))
-            .and_then(|deed| deed.slots.get(usize::from(shard.index)));
-        slot.is_some_and(|slot| slot.holder.is_none())
+        let Some(known) = self.theirs.deeds.get(&(shard.owner, shard.segment)) else { return false };
+        let of_this_shape = |deed: &&Deed| deed.shape.k() == usize::from(shard.k);
+        let slot = known.draft.as_ref().filter(of_this_shape).and_then(|deed| deed.slots.get(usize::from(shard.index)));
+        let goes_on = known.drafted_in.is_some() && known.drafted_in == self.post.session_of(shard.owner);
+        goes_on && slot.is_some_and(|slot| slot.holder.is_none())
     }
 
     /// Gives back the room of a shard.

@@ -138,7 +138,7 @@ impl Peer {
         let names: BTreeMap<SegmentName, u32> = lines.iter().map(|line| (line.segment, line.revision)).collect();
         lines.iter().for_each(|line| self.found_stray(from, line));
         for (name, revision) in names {
-            self.explain(from, name, revision > 0);
+            self.explain(from, name, revision, &there);
         }
         let covered = |name: &SegmentName| after.is_none_or(|after| *name > after) && last.is_none_or(|l| *name <= l);
         let mut missing = Vec::new();
@@ -170,11 +170,18 @@ impl Peer {
         }
     }
 
-    /// Tells a holder how a segment lies of which it holds something, if it may not know.
-    fn explain(&mut self, holder: NodeId, name: SegmentName, was_in_force: bool) {
+    /// Tells a holder how a segment lies of which it holds something, if it may not know. It goes by the deed of this
+    /// revision, and `there` is all that it holds.
+    fn explain(
+        &mut self,
+        holder: NodeId,
+        name: SegmentName,
+        revision: u32,
+        there: &BTreeSet<(SegmentName, u8, u8)>,
+    ) {
         let now = self.now;
         let Some(segment) = self.mine.segments.get_mut(&name) else {
-            return self.meet_unknown(holder, name, was_in_force);
+            return self.meet_unknown(holder, name, revision > 0);
         };
         if segment.plan.is_some() || (segment.deed.is_none() && segment.release.is_none()) {
             return;
@@ -182,6 +189,18 @@ impl Peer {
         // What a mender gave it waits until it is settled who keeps it.
         if segment.release.is_none() && segment.mended.values().any(|node| *node == holder) {
             return;
+        }
+        // This node was set back to a backup, and has signed another deed of that revision since: only one that outranks
+        // both will do.
+        let outranked = segment.deed.as_ref().filter(|deed| revision >= deed.revision).is_some_and(|deed| {
+            let its = there.range((name, 0, 0)..=(name, u8::MAX, u8::MAX));
+            its.map(|&(segment, k, index)| ShardId { owner: deed.owner, segment, k, index })
+                .any(|shard| !gives(deed, shard, holder))
+        });
+        if outranked && segment.release.is_none() {
+            segment.floor = segment.floor.max(revision);
+            let slots = segment.deed.as_ref().expect("it was just seen").slots.clone();
+            return self.reissue(name, slots, &[holder]);
         }
         segment.will_tell([holder], now);
         self.mine.tell_at(name, Some(now));

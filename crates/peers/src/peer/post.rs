@@ -85,6 +85,11 @@ impl Post {
         Ok((letter, anew))
     }
 
+    /// The session of a node's last letter; nothing if there was none since this node was started.
+    pub(crate) fn session_of(&self, node: NodeId) -> Option<u64> {
+        self.inboxes.get(&node).map(|inbox| inbox.session)
+    }
+
     /// Forgets what was received of a node: strangers are not to fill the memory.
     pub(crate) fn forget(&mut self, from: NodeId) {
         self.inboxes.remove(&from);
