@@ -109,5 +109,8 @@ pub const DISTRUST_FIRST: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DISTRUST_DOUBLINGS: u32 = 6;
 /// Unanswered audits in a row, of a holder that is here, that count as a failed one.
 pub const AUDITS_UNANSWERED: u32 = 5;
+/// Audits in a row that came to nothing because the holder was just away, after which what it should have counts as lost:
+/// one that is heard now and then, and never when it is asked, proves nothing.
+pub const AUDITS_MISSED: u32 = 14;
 /// How often a member says anew what it attests another.
 pub const ATTEST_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -5,8 +5,8 @@ use super::refusal::Refusal;
 use super::work::Job;
 use crate::ledger::WINDOW_MS;
 use crate::limits::{
-    ATTEST_EVERY, AUDIT_AGAIN, AUDIT_ASKS, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_UNANSWERED,
-    DISTRUST_DOUBLINGS, DISTRUST_FIRST,
+    ATTEST_EVERY, AUDIT_AGAIN, AUDIT_ASKS, AUDIT_EVERY, AUDIT_LEAVES, AUDIT_PATIENCE, AUDITS_MISSED,
+    AUDITS_UNANSWERED, DISTRUST_DOUBLINGS, DISTRUST_FIRST,
 };
 use crate::machine::{Blob, Done, Event, Work};
 use crate::stamp::stamp;
@@ -50,6 +50,8 @@ struct Audited {
     /// Probes failed since one was last answered.
     failing: u32,
     unanswered: u32,
+    /// Audits in a row for which it was away.
+    missed: u32,
     /// Nothing more is placed there before then.
     distrusted: Moment,
     /// When it was last attested to the holder, and how many bytes.
@@ -65,6 +67,7 @@ impl Audited {
             failed: 0,
             failing: 0,
             unanswered: 0,
+            missed: 0,
             distrusted: Moment(core::time::Duration::ZERO),
             attested: None,
         }
@@ -78,8 +81,7 @@ impl Audited {
         }
         if answered {
             self.answered += 1;
-            self.unanswered = 0;
-            self.failing = 0;
+            (self.unanswered, self.missed, self.failing) = (0, 0, 0);
             self.distrusted = now;
         } else {
             self.failed += 1;
@@ -163,9 +165,12 @@ impl Peer {
             return;
         }
         let shards = self.shards_at(holder);
-        let next = self.now.0 + AUDIT_EVERY;
-        if shards.is_empty() || !self.is_here(holder) {
-            self.audits.holders.get_mut(&holder).expect("it is audited").audit = Audit::Due(Moment(next));
+        if !self.is_here(holder) {
+            return self.missed_audit(holder);
+        }
+        if shards.is_empty() {
+            let next = Moment(self.now.0 + AUDIT_EVERY);
+            self.audits.holders.get_mut(&holder).expect("it is audited").audit = Audit::Due(next);
             return;
         }
         let (shard, root, bytes) = shards[self.dice.below(shards.len() as u64) as usize];
@@ -206,11 +211,40 @@ impl Peer {
         let here = self.hears_since(holder, challenge.sent);
         let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
         audited.unanswered = if here { audited.unanswered + 1 } else { 0 };
+        if !here {
+            return self.missed_audit(holder);
+        }
         let caught = audited.unanswered >= AUDITS_UNANSWERED;
-        let wait = if here { AUDIT_AGAIN } else { AUDIT_EVERY };
-        audited.audit = Audit::Due(Moment(self.now.0 + wait));
+        audited.audit = Audit::Due(Moment(self.now.0 + AUDIT_AGAIN));
         if caught {
             self.failed_audit(holder, challenge.shard);
+        }
+    }
+
+    /// A holder was away when it was to prove something. It may be heard often enough to be counted on, and yet never be
+    /// here when it is asked; what nobody has proven for so long is placed anew, without a word against anyone.
+    fn missed_audit(&mut self, holder: NodeId) {
+        let now = self.now;
+        let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
+        audited.audit = Audit::Due(Moment(now.0 + AUDIT_EVERY));
+        audited.missed += 1;
+        if audited.missed < AUDITS_MISSED {
+            return;
+        }
+        audited.missed = 0;
+        audited.lost(now);
+        for (shard, ..) in self.shards_at(holder) {
+            self.not_held(holder, shard, No::Missing);
+        }
+    }
+
+    /// A holder is here again: if it was away when it was to be audited, it is now.
+    pub(super) fn audit_back(&mut self, holder: NodeId) {
+        let now = self.now;
+        if let Some(audited) = self.audits.holders.get_mut(&holder).filter(|audited| audited.missed > 0)
+            && let Audit::Due(at) = &mut audited.audit
+        {
+            *at = now;
         }
     }
 
@@ -277,6 +311,7 @@ impl Peer {
     fn admitted(&mut self, holder: NodeId, shard: ShardId) {
         let now = self.now;
         let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
+        audited.missed = 0;
         audited.lost(now);
         audited.audit = Audit::Due(Moment(now.0 + AUDIT_AGAIN));
         self.not_held(holder, shard, No::Missing);

@@ -205,6 +205,7 @@ impl Peer {
         self.ask_again_at(node);
         self.restore_back(node);
         self.gather_back(node);
+        self.audit_back(node);
         self.log_back(node);
     }
 
