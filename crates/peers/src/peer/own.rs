@@ -172,13 +172,7 @@ impl Peer {
 
     /// Tells a holder how a segment lies of which it holds something, if it may not know. It goes by the deed of this
     /// revision, and `there` is all that it holds.
-    fn explain(
-        &mut self,
-        holder: NodeId,
-        name: SegmentName,
-        revision: u32,
-        there: &BTreeSet<(SegmentName, u8, u8)>,
-    ) {
+    fn explain(&mut self, holder: NodeId, name: SegmentName, revision: u32, there: &BTreeSet<(SegmentName, u8, u8)>) {
         let now = self.now;
         let Some(segment) = self.mine.segments.get_mut(&name) else {
             return self.meet_unknown(holder, name, revision > 0);

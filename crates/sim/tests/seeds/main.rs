@@ -9,7 +9,9 @@ use okapi_sim::{Breach, Wishes, run};
 const ONCE_FAILED: &[(u64, &str)] = &[
     (189, "a backup whose last entries nobody had confirmed told others to drop what it had forgotten"),
     (209, "shards with those who wanted to leave were not let go"),
+    (249, "a holder that was heard now and then, and never when it was audited, was counted on for ever"),
     (252, "nobody looked after the segments of an owner that was gone"),
+    (259, "another deed of the same revision, forgotten with a backup, kept a shard for ever"),
     (266, "a fetch that could not succeed was begun again and again"),
     (286, "attempts at a wider shape kept a shard from being repaired"),
     (319, "two lists did not become the same while a member's letters were replayed"),
