@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 /// Nodes of the group, the owner's among them: segments then lie as 2of6.
 const NODES: usize = 7;
 /// Blocks of 4 KiB: more than is kept of what was fetched.
-const SMALL: u64 = 8192;
+const SMALL: u64 = 32_768;
 const SMALL_BYTES: usize = 4096;
 /// Blocks of 64 KiB, which are read one after the other.
 const LARGE: u64 = 512;
 const LARGE_BYTES: usize = 64 << 10;
 /// Small gets.
 const GETS: u64 = 2000;
-/// A step that meets every block once, and never the next.
-const STRIDE: u64 = 2731;
+/// A step by which no two of the small gets meet blocks that are fetched together: the golden section of [`SMALL`].
+const STRIDE: u64 = 20_251;
 
 /// Runs the bench and prints what came of it.
 pub(crate) fn run(options: &Options) -> Result<(), Fault> {

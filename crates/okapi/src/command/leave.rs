@@ -8,7 +8,7 @@ use crate::size::{Size, counted};
 use crate::standing::{self, Tally, title};
 use crate::view::{Tone, View, shown};
 use okapi_client::Client;
-use okapi_client::group::{GroupState, GroupStatus, MemberPresence};
+use okapi_client::group::{GroupMember, GroupState, GroupStatus, MemberPresence};
 use std::time::Duration;
 
 /// How often the node is asked how far it is.
@@ -153,9 +153,21 @@ fn doing(status: &GroupStatus) -> String {
     if !status.note.is_empty() {
         return shown(&status.note);
     }
-    match status.work.placing {
-        0 => "moving away".to_owned(),
-        count => format!("moving {}", counted(u64::from(count), "segment")),
+    let lies_here = |member: &&GroupMember| member.presence != MemberPresence::This && member.held_for_it > 0;
+    let owners: Vec<&GroupMember> = status.members.iter().filter(lies_here).collect();
+    // Only its owner says where something goes, or others for it once it is given up.
+    let away = |member: &&GroupMember| member.presence != MemberPresence::Here;
+    match (owners.first(), owners.iter().all(away)) {
+        (Some(first), true) => {
+            let name = title(&first.name, &first.node.0);
+            let others = match owners.len() - 1 {
+                0 => String::new(),
+                count => format!(" and {}", counted(count as u64, "other")),
+            };
+            format!("waiting for {name}{others}, whose data is here and who is away; --now does not wait")
+        }
+        (Some(_), false) => format!("moving what is held for {}", counted(owners.len() as u64, "node")),
+        (None, _) => "moving away".to_owned(),
     }
 }
 
@@ -188,6 +200,14 @@ mod tests {
         let parted = GroupStatus { state: GroupState::Parted, ..pretend::alone() };
         assert_eq!(check(&parted).unwrap_err().message, "the node has left its group already");
         assert_eq!(held(&pretend::member()), 4 * (768 << 20), "nothing is held for oneself");
-        assert_eq!(doing(&pretend::leaving()), "moving 2 segments");
+        let mut leaving = pretend::leaving();
+        assert_eq!(doing(&leaving), "moving what is held for 4 nodes");
+        for member in leaving.members.iter_mut().filter(|member| member.presence == MemberPresence::Here) {
+            member.held_for_it = 0;
+        }
+        let waits = doing(&leaving);
+        assert!(waits.starts_with("waiting for ") && waits.ends_with("who is away; --now does not wait"), "{waits}");
+        leaving.members.iter_mut().for_each(|member| member.held_for_it = 0);
+        assert_eq!(doing(&leaving), "moving away");
     }
 }
