@@ -17,7 +17,7 @@ const NAMES: usize = 32;
 ///
 /// All nodes of the member get the right, in place of what it had before. `read`: look at everything in the grid.
 /// `write`: that, and change it. `own`: that, and drop the grid, and grant and revoke. The member reaches the grid from its
-/// own node with --member, as long as your node is up.
+/// own node with --member; while your node is away it reads what the others hold of it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

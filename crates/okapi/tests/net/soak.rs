@@ -16,6 +16,8 @@ const SEED: u64 = 7;
 /// Machines; the first few of them write.
 const MACHINES: usize = 7;
 const WRITERS: usize = 3;
+/// Members that read what the last of the writers wrote.
+const READERS: usize = 3;
 /// Machines that may be down or cut off at a time.
 const FAULTS: usize = 2;
 /// How long a writer waits for the others before it goes on.
@@ -49,6 +51,10 @@ fn whatever_was_acknowledged_is_there_in_the_end() {
     let (seconds, seed) = (from_environment("OKAPI_SOAK", SECONDS), from_environment("OKAPI_SEED", SEED));
     println!("{seconds} seconds of seed {seed}");
     let machines = group(&lab, MACHINES);
+    let (readers, last) = (&machines[WRITERS..][..READERS], &machines[WRITERS - 1]);
+    for reader in readers {
+        last.ok(&format!("grant main {} read", reader.name));
+    }
     let over = AtomicBool::new(false);
     let kept: Vec<Mutex<Kept>> = (0..WRITERS).map(|_| Mutex::default()).collect();
     std::thread::scope(|scope| {
@@ -71,6 +77,18 @@ fn whatever_was_acknowledged_is_there_in_the_end() {
         verify(writer, &kept.all);
         writer.until("all is safe", is_safe);
     }
+    // Three members read what another one wrote: from its node, and once that is away from the shards that all hold.
+    let records = &lock(&kept[WRITERS - 1]).all;
+    for from in ["its node", "the shards"] {
+        if from == "the shards" {
+            last.kill();
+        }
+        for reader in readers {
+            println!("{} reads {} of {}, from {from}", reader.name, records.len(), last.name);
+            verify_from(reader, last, records);
+        }
+    }
+    last.start();
     // Machines are lost, one after the other, and what they had is had from those who are left.
     for (writer, kept) in machines.iter().zip(&kept).take(2) {
         writer.wipe();
@@ -156,6 +174,15 @@ fn trouble(machines: &[Machine], time: Duration, seed: u64) {
 fn verify(machine: &Machine, records: &Acknowledged) {
     for (name, length) in records {
         assert!(machine.get(name) == content(name, *length), "{}: {name} of {length} bytes", machine.name);
+    }
+}
+
+/// All of it is there for a member that was granted it.
+fn verify_from(reader: &Machine, owner: &Machine, records: &Acknowledged) {
+    for (name, length) in records {
+        let got = reader.run(&format!("--member {} get {name} -q", owner.name));
+        assert_eq!(got.code, 0, "{}: {name} of {}: {}", reader.name, owner.name, got.err);
+        assert!(got.out == content(name, *length), "{}: {name} of {}, {length} bytes", reader.name, owner.name);
     }
 }
 
