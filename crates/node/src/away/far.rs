@@ -152,9 +152,19 @@ impl Far {
         self.segments.iter().map(|segment| segment.bytes).collect()
     }
 
+    /// The names of the segments.
+    pub(crate) fn names(&self) -> Vec<SegmentName> {
+        self.segments.iter().map(|segment| segment.name).collect()
+    }
+
     /// When a segment was placed, in milliseconds since 1970.
     pub(crate) fn stamp(&self, segment: usize) -> u64 {
         self.segments[segment].stamp
+    }
+
+    /// How many have not been heard.
+    pub(crate) fn unheard(&self) -> usize {
+        self.unheard.len()
     }
 
     /// Adds who has not been heard, if anybody.

@@ -323,6 +323,20 @@ impl Restore<'_> {
         }
     }
 
+    /// Reads what it tells of itself until something can be read.
+    pub(crate) fn readable(&mut self) -> Value {
+        let begun = Instant::now();
+        loop {
+            let told = self.told("something can be read");
+            if told["readable"].is_object() {
+                println!("{}: it can be read, after {:.1?}", self.machine.name, begun.elapsed());
+                return told["readable"].clone();
+            }
+            let over = told.get("up").is_some() || begun.elapsed() > PATIENCE;
+            assert!(!over, "{}: nothing can be read: {told}", self.machine.name);
+        }
+    }
+
     /// Reads on until all is back; the node that goes on serving.
     pub(crate) fn finish(mut self) -> Running {
         let begun = Instant::now();

@@ -58,6 +58,46 @@ fn a_restore_that_was_killed_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_is_not_back_yet_is_read_from_the_others_and_written_once_it_is() {
+    let Some(lab) = Lab::new() else { return };
+    let machines = group(&lab, 6);
+    let owner = &machines[0];
+    let (film, letter) = (noise(64 << 20), noise(300_000));
+    owner.put_safe("film", &film);
+    owner.put_safe("letter", &letter);
+    owner.wipe();
+    // Three of them may know of something that nobody else does: it cannot end without one of these.
+    machines[1..4].iter().for_each(Machine::kill);
+    let mut restore = owner.restore_at(&owner.phrase, &machines[5].member_address().to_string(), "6M");
+    let told = restore.readable();
+    assert_eq!((&told["grids"], &told["records"], &told["members_silent"]), (&1.into(), &2.into(), &3.into()));
+    assert_eq!(owner.ok("ls"), "film\nletter\n");
+    assert!(owner.get("letter") == letter);
+    let part = owner.run("get film --range 50M-51201K -q");
+    assert_eq!((part.code, &*part.err), (0, ""));
+    assert!(part.out == film[50 << 20..51_201 << 10]);
+    let status = owner.status();
+    assert_eq!(status["state"], "restoring");
+    let (back, all) = (status["restore"]["restored"].as_u64(), status["restore"]["segments"].as_u64());
+    assert!(back < all, "something was read that had not come back: {status:#}");
+    let words = owner.house.path("words.txt");
+    for line in [&format!("put {} new", words.display()), "del letter -y", "grid make other"] {
+        let ended = owner.run(line);
+        let said = "still coming back; it can be read, and written once the restore is done";
+        assert!(ended.code != 0 && ended.err.contains(said), "{line}: {ended:?}");
+    }
+    let ended = owner.run("leave -y");
+    assert!(ended.code != 0 && ended.err.contains("still coming back"), "{ended:?}");
+    restore.until("all that is known of is back", |told| told["restored"] == told["segments"]);
+    assert!(owner.get("film") == film, "it is read from its own disk now");
+    machines[1].start();
+    owner.adopt(restore.finish());
+    owner.put_safe("note", b"and on it goes");
+    assert!(owner.get("film") == film);
+    assert_eq!(owner.ok("ls"), "film\nletter\nnote\n");
+}
+
+#[test]
 fn wrong_words_are_named_and_nobody_elses_data_comes() {
     let Some(lab) = Lab::new() else { return };
     let machines = group(&lab, 2);
