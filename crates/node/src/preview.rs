@@ -21,7 +21,7 @@ use okapi_base::SegmentName;
 use okapi_seal::NodeKey;
 use okapi_store::Engine;
 use okapi_store::log::{Distant, Look};
-use okapi_wire::message::GroupStatus;
+use okapi_wire::message::{GroupRestore, GroupStatus};
 use okapi_wire::{Status, Token};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeSet;
@@ -30,8 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How long is waited for members that have not answered yet, once nothing new is heard of the others: they may know of
-/// more.
+/// How long is waited for members that have not answered yet, once nothing new is heard of the others.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long until it is tried again, if the data cannot be read.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -78,6 +77,7 @@ struct Seen {
 /// What the restore knows of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Known {
+    has_key: bool,
     segments: u64,
     silent: u32,
 }
@@ -106,7 +106,8 @@ impl Preview {
     /// Takes in how far the restore is.
     pub(crate) fn look(&self, status: &GroupStatus, key: Option<&NodeKey>) {
         let mut seen = self.stage.seen.lock();
-        let known = Known { segments: status.restore.segments, silent: status.restore.members_silent };
+        let (segments, silent) = (status.restore.segments, status.restore.members_silent);
+        let known = Known { has_key: key.is_some(), segments, silent };
         if seen.since.is_none() || seen.known != known {
             (seen.known, seen.since) = (known, Some(Instant::now()));
         }
@@ -147,7 +148,7 @@ impl Stage {
         let mut tried = None;
         while let Some((key, known)) = self.wait(tried) {
             tried = Some((known, Instant::now()));
-            match self.open(&key, known) {
+            match self.open(key.as_ref(), known) {
                 Ok((host, readable)) => self.show(host, readable),
                 Err(refusal) => self.excuse(&refusal),
             }
@@ -155,17 +156,17 @@ impl Stage {
     }
 
     /// Waits until it is time to open what there is; nothing once it is over.
-    fn wait(&self, tried: Option<(Known, Instant)>) -> Option<(NodeKey, Known)> {
+    fn wait(&self, tried: Option<(Known, Instant)>) -> Option<(Option<NodeKey>, Known)> {
         let mut seen = self.seen.lock();
         while !self.ended.load(Ordering::SeqCst) {
             let is_new = tried.is_none_or(|(known, at)| match seen.readable {
                 Some(_) => known != seen.known && at.elapsed() >= AGAIN,
-                None => at.elapsed() >= AGAIN,
+                None => known != seen.known || at.elapsed() >= AGAIN,
             });
             // Everybody has told, or whoever has not takes long over it.
             let is_settled = seen.known.silent == 0 || seen.since.is_some_and(|since| since.elapsed() >= SETTLE);
-            if let Some(key) = seen.key.as_ref().filter(|_| is_new && is_settled && seen.known.segments > 0) {
-                return Some((key.clone(), seen.known));
+            if is_new && is_settled && seen.since.is_some() {
+                return Some((seen.key.clone(), seen.known));
             }
             // It is told several times a second how far the restore is.
             self.changed.wait(&mut seen);
@@ -173,8 +174,14 @@ impl Stage {
         None
     }
 
-    fn open(&self, key: &NodeKey, known: Known) -> Result<(Host, Readable), Refusal> {
+    fn open(&self, key: Option<&NodeKey>, known: Known) -> Result<(Host, Readable), Refusal> {
         let refused = |why: String| Refusal::new(Status::Away, why);
+        // The restore's own rule: so few can hide nothing that was told to be safe.
+        if known.silent > GroupRestore::SILENT_MAX && !self.settings.group.without_silent {
+            let text = format!("{} members have not answered, who may know of more than the others do", known.silent);
+            return Err(refused(text));
+        }
+        let key = key.ok_or_else(|| refused("its key comes with its first segment".to_owned()))?;
         let nearest = Nearest::find(&self.neighbours, &self.group, known)?;
         let unheard = |text: String| nearest.with_unheard(text);
         let distant: Arc<dyn Distant> = nearest.clone();
