@@ -136,9 +136,9 @@ impl Node {
         let via = founding::pending_restore(&settings.host.data).map_err(GroupError::reading_restore)?;
         let via = via.ok_or(GroupError::NothingToRestore)?;
         let via = RestoreVia::parse(&via).map_err(|error| GroupError::Links(error.to_string()))?;
-        let streams = Arc::default();
+        let (streams, recipient) = (Arc::default(), key.clone());
         let returning = Returning::begin(&seat, &via, key, |hook| Links::start_dyn(&seat, hook, &streams))?;
-        let preview = preview(&settings, &mut lock, returning.group());
+        let preview = preview(&settings, &mut lock, recipient, returning.group());
         let preview = preview.inspect_err(|_| returning.group().stop())?;
         let group = returning.wait(&mut |status, key| {
             let preview = preview.as_ref().inspect(|preview| preview.look(status, key));
@@ -348,11 +348,16 @@ fn tell(lock: &mut DataLock, listeners: &[Listener]) -> Vec<String> {
 
 /// Listens, and shows what of the node's data can be read while it comes back. The restore goes on without where that cannot
 /// be done.
-fn preview(settings: &NodeSettings, lock: &mut DataLock, group: &Arc<Group>) -> Result<Option<Preview>, StartError> {
+fn preview(
+    settings: &NodeSettings,
+    lock: &mut DataLock,
+    key: RecipientKey,
+    group: &Arc<Group>,
+) -> Result<Option<Preview>, StartError> {
     let token = token(&settings.host.data.join(TOKEN_FILE))?;
     let listeners = listen(settings)?;
     tell(lock, &listeners);
-    let preview = Preview::start(group, Others::new(group), token, settings, listeners);
+    let preview = Preview::start(group, Others::new(group), (token, key), settings, listeners);
     Ok(preview.inspect_err(|error| tracing::warn!("nothing can be read before the restore is done: {error}")).ok())
 }
 

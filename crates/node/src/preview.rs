@@ -18,7 +18,7 @@ use crate::node::Serving;
 use crate::refusal::Refusal;
 use crate::settings::NodeSettings;
 use okapi_base::SegmentName;
-use okapi_seal::NodeKey;
+use okapi_seal::{NodeKey, RecipientKey};
 use okapi_store::Engine;
 use okapi_store::log::{Distant, Look};
 use okapi_wire::message::{GroupRestore, GroupStatus};
@@ -58,6 +58,7 @@ struct Stage {
     neighbours: Arc<dyn Neighbours>,
     settings: NodeSettings,
     token: Token,
+    recipient: RecipientKey,
     seen: Mutex<Seen>,
     changed: Condvar,
     /// What serves. Its lock is held while one follows another.
@@ -77,7 +78,6 @@ struct Seen {
 /// What the restore knows of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Known {
-    has_key: bool,
     segments: u64,
     silent: u32,
 }
@@ -87,14 +87,14 @@ impl Preview {
     pub(crate) fn start(
         group: &Arc<Group>,
         neighbours: Arc<dyn Neighbours>,
-        token: Token,
+        (token, recipient): (Token, RecipientKey),
         settings: &NodeSettings,
         listeners: Vec<Listener>,
     ) -> Result<Self, PreviewError> {
         let settings = NodeSettings { disk_threads: settings.disk_threads.max(WAITERS), ..settings.clone() };
         let (group, seen, changed) = (Arc::downgrade(group), Mutex::default(), Condvar::new());
         let (serving, ended) = (Mutex::default(), AtomicBool::new(false));
-        let stage = Arc::new(Stage { group, neighbours, settings, token, seen, changed, serving, ended });
+        let stage = Arc::new(Stage { group, neighbours, settings, token, recipient, seen, changed, serving, ended });
         let host = bare_host(token)?;
         host.absence.set_all(Refusal::new(Status::Away, format!("{COMING_BACK}; nothing of it can be read yet")));
         *stage.serving.lock() = Some(stage.serve(host, listeners)?);
@@ -107,7 +107,7 @@ impl Preview {
     pub(crate) fn look(&self, status: &GroupStatus, key: Option<&NodeKey>) {
         let mut seen = self.stage.seen.lock();
         let (segments, silent) = (status.restore.segments, status.restore.members_silent);
-        let known = Known { has_key: key.is_some(), segments, silent };
+        let known = Known { segments, silent };
         if seen.since.is_none() || seen.known != known {
             (seen.known, seen.since) = (known, Some(Instant::now()));
         }
@@ -148,7 +148,7 @@ impl Stage {
         let mut tried = None;
         while let Some((key, known)) = self.wait(tried) {
             tried = Some((known, Instant::now()));
-            match self.open(key.as_ref(), known) {
+            match self.open(key, known) {
                 Ok((host, readable)) => self.show(host, readable),
                 Err(refusal) => self.excuse(&refusal),
             }
@@ -165,7 +165,7 @@ impl Stage {
             });
             // Everybody has told, or whoever has not takes long over it.
             let is_settled = seen.known.silent == 0 || seen.since.is_some_and(|since| since.elapsed() >= SETTLE);
-            if is_new && is_settled && seen.since.is_some() {
+            if is_new && is_settled && seen.known.segments > 0 {
                 return Some((seen.key.clone(), seen.known));
             }
             // It is told several times a second how far the restore is.
@@ -174,18 +174,19 @@ impl Stage {
         None
     }
 
-    fn open(&self, key: Option<&NodeKey>, known: Known) -> Result<(Host, Readable), Refusal> {
+    fn open(&self, key: Option<NodeKey>, known: Known) -> Result<(Host, Readable), Refusal> {
         let refused = |why: String| Refusal::new(Status::Away, why);
         // The restore's own rule: so few can hide nothing that was told to be safe.
         if known.silent > GroupRestore::SILENT_MAX && !self.settings.group.without_silent {
             let text = format!("{} members have not answered, who may know of more than the others do", known.silent);
             return Err(refused(text));
         }
-        let key = key.ok_or_else(|| refused("its key comes with its first segment".to_owned()))?;
         let nearest = Nearest::find(&self.neighbours, &self.group, known)?;
+        let key = key.or_else(|| nearest.key(&self.recipient));
+        let key = key.ok_or_else(|| refused("nobody has its key in a form that its member can open".to_owned()))?;
         let unheard = |text: String| nearest.with_unheard(text);
         let distant: Arc<dyn Distant> = nearest.clone();
-        let opened = Look::open(&distant, &nearest.lengths, key);
+        let opened = Look::open(&distant, &nearest.lengths, &key);
         let (look, found) = opened.map_err(|error| refused(unheard(error.to_string())))?;
         for damage in &found.damages {
             tracing::debug!("among what lies with others: {}: {}", damage.place, damage.what);
@@ -294,6 +295,12 @@ impl Nearest {
             return Err(refusal.unwrap_or_else(|| Refusal::new(Status::Away, text)));
         }
         Ok(Arc::new(Self { group: Weak::clone(group), far, with_others, names, lengths }))
+    }
+
+    /// The node's key, from the deeds of those who hold something for it.
+    fn key(&self, recipient: &RecipientKey) -> Option<NodeKey> {
+        let node = self.group.upgrade()?.node();
+        self.far.as_ref()?.sealed_keys().find_map(|sealed| NodeKey::open_sealed(sealed, recipient, node).ok())
     }
 
     fn unheard(&self) -> u32 {
