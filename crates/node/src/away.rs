@@ -10,20 +10,20 @@ mod far;
 mod tests;
 
 pub(crate) use asker::{AskError, Asker, Pool};
-pub(crate) use far::Neighbours;
+pub(crate) use far::{Far, Neighbours};
 
 use crate::group::{Onward, Way};
-use crate::host::{Host, HostSettings, OpenError};
+use crate::host::{Host, HostSettings, OpenError, Opened};
 use crate::mailbox::Letter;
 use crate::node::Serving;
 use crate::refusal::Refusal;
 use crate::settings::NodeSettings;
 use crate::stores::Stores;
 use engine::AwayEngine;
-use far::Far;
 use okapi_base::{GridId, NodeId};
 use okapi_link::{Facts, Interest, Link, Peer};
 use okapi_seal::GridKey;
+use okapi_store::Engine;
 use okapi_store::log::GrantedGrid;
 use okapi_store::memory::{self, Memory};
 use okapi_wire::message::KeyGiven;
@@ -150,7 +150,7 @@ impl View {
         }
         let failed = |why: String| Refusal::new(Status::Failed, why);
         let host = host(found).map_err(|error| failed(error.to_string()))?;
-        host.set_unreadable(wrong);
+        host.absence.set_grids(wrong);
         let serving = Serving::start(&Arc::new(host), settings, Vec::new());
         let serving = serving.map_err(|error| failed(format!("threads cannot be started: {error}")))?;
         Ok(Self { owner, serving, as_of, opened: Instant::now() })
@@ -167,12 +167,22 @@ impl View {
 }
 
 fn host(found: Vec<(&KeyGiven, GrantedGrid)>) -> Result<Host, OpenError> {
-    let engine = Arc::new(AwayEngine::new(found));
-    let memory = Memory::new(memory::Settings { limit_bytes: MEMORY_BYTES, shared: false });
     let mut token = Token::NONE;
     okapi_seal::random(&mut token.0);
+    Ok(host_over(Arc::new(AwayEngine::new(found)), token)?.0)
+}
+
+/// A host without any grid.
+pub(crate) fn bare_host(token: Token) -> Result<Host, OpenError> {
+    Ok(host_over(Arc::new(AwayEngine::new(Vec::new())), token)?.0)
+}
+
+/// A host over grids that are elsewhere. Of those that were in memory, or in another engine, nothing is.
+pub(crate) fn host_over(engine: Arc<dyn Engine>, token: Token) -> Result<(Host, Opened), OpenError> {
+    let memory: Arc<dyn Engine> = Arc::new(Memory::new(memory::Settings { limit_bytes: MEMORY_BYTES, shared: false }));
     let settings = HostSettings { shared_maps: false, ..HostSettings::new(PathBuf::new()) };
-    Ok(Host::over(Stores::new(engine, Arc::new(memory), None), token, &settings)?.0)
+    let other = Arc::clone(&memory);
+    Host::over(Stores::new(engine, memory, Some(Box::new(move || Ok(Arc::clone(&other))))), token, &settings)
 }
 
 /// A program's link, with what came from it before it was handed over.

@@ -18,7 +18,7 @@ pub(crate) mod running;
 mod segments;
 mod tend;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod workers;
 mod yard;
 
@@ -41,6 +41,9 @@ use okapi_wire::peer::ticket::{PREFIX, TicketError};
 pub use okapi_wire::peer::ticket::{Ticket, is_address};
 use std::path::Path;
 use std::time::Duration;
+
+/// What programs are told first while a restore is under way.
+pub(crate) const COMING_BACK: &str = "this node's data is still coming back";
 
 /// What is to be called once everything put before lies safely with others, or never will.
 pub type WhenSafe = Box<dyn FnOnce(Result<(), Refusal>) + Send>;

@@ -1,5 +1,6 @@
 //! What all connections of a node share.
 
+use crate::absence::Absence;
 use crate::catalog::{Catalog, CatalogError, Definition, Head, Home, check_name};
 use crate::chores::Chores;
 use crate::grants::Grants;
@@ -124,8 +125,8 @@ pub struct Host {
     pub(crate) received: Received,
     /// Has members given what they may read.
     giver: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Grids that should be here and cannot be read, and why.
-    unreadable: OnceLock<BTreeMap<String, Refusal>>,
+    /// What is refused because it is not here.
+    pub(crate) absence: Absence,
     pace: OnceLock<Arc<Pace>>,
     visitors: AtomicU64,
     pub(crate) leases: AtomicU64,
@@ -220,7 +221,7 @@ impl Host {
             grants,
             received,
             giver: OnceLock::new(),
-            unreadable: OnceLock::new(),
+            absence: Absence::default(),
             pace: OnceLock::new(),
             visitors: AtomicU64::new(1),
             leases: AtomicU64::new(1),
@@ -329,16 +330,6 @@ impl Host {
         if let Some(giver) = self.giver.get() {
             giver();
         }
-    }
-
-    /// Sets which grids should be here and cannot be read, once.
-    pub(crate) fn set_unreadable(&self, grids: impl IntoIterator<Item = (String, Refusal)>) {
-        let _ = self.unreadable.set(grids.into_iter().collect());
-    }
-
-    /// Why a grid is not here that should be.
-    pub(crate) fn unreadable(&self, grid: &str) -> Option<Refusal> {
-        self.unreadable.get()?.get(grid).cloned()
     }
 
     /// Who is in the group; nothing if the node is in none.

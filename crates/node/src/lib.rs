@@ -8,8 +8,9 @@
 //! it and answers what the other end asks. `grid` is one grid: its blocks, `records` (names and whose blocks are
 //! whose), `reservation` (blocks set aside), `changes` (for those who follow). `catalog` and `names` are the formats of
 //! what a node remembers of itself, `grants` and `received` of whom it lets read and who lets it; `giving` hands over the
-//! keys for that, and `away` reads by them. [`group`] is what visitors may ask of the node's membership.
+//! keys for that, and `away` reads by them; `preview` reads what is this node's own and comes back. [`group`] is what visitors may ask of the node's membership.
 
+mod absence;
 mod away;
 mod budget;
 mod catalog;
@@ -30,6 +31,7 @@ mod names;
 pub mod node;
 mod open;
 mod owners;
+mod preview;
 mod reactor;
 mod received;
 mod records;
@@ -53,6 +55,7 @@ pub use lock::{Holder, LockError, check_free};
 pub use node::{Node, StartError, StopError};
 #[cfg(feature = "wan")]
 pub use okapi_link::member::Wan;
+pub use preview::Readable;
 pub use refusal::Refusal;
 pub use settings::{GroupSettings, NodeSettings};
 pub use stores::{Opener, Stores};

@@ -24,6 +24,8 @@ pub(crate) enum Letter {
     Answer { key: Key, outbox: Outbox<Payload>, expected: usize },
     /// End every connection in good order, and then yourself.
     Stop,
+    /// The same, but keep what you listen on: somebody else will.
+    Retire,
 }
 
 /// A reactor's letters.

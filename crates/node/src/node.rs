@@ -4,13 +4,15 @@ use crate::budget::Budget;
 use crate::disk_workers::DiskWorkers;
 use crate::giving::Dealings;
 use crate::group::links::{Links, Streams};
+use crate::group::neighbours::Others;
 use crate::group::running::{Group, Returning, Seat};
 use crate::group::{GroupDoor, GroupError, RestoreVia, founding};
 use crate::host::{Host, HostSettings, OpenError, Opened};
 use crate::listen::Listener;
 use crate::lock::{DataLock, LockError};
 use crate::mailbox::{Letter, Mailbox};
-use crate::open::open_log;
+use crate::open::{TOKEN_FILE, open_log, token};
+use crate::preview::{Preview, Readable};
 use crate::reactor::{Doors, Reactor};
 use crate::seam::Hosting;
 use crate::settings::{BUDGET_MIN, DISK_THREADS, NodeSettings};
@@ -117,30 +119,38 @@ impl Node {
         Self::serve(settings, lock, listeners, (log, &key), group, &streams)
     }
 
-    /// Gets back what the node had from its group, and then serves as [`Node::start`] does. `key` opens what was sealed to
-    /// its member; `progress` is told how far it is, several times a second, and ends it by breaking: it goes on with the
-    /// next call.
+    /// Gets back what the node had from its group, and then serves as [`Node::start`] does. Meanwhile programs can read what
+    /// the others hold. `key` opens what was sealed to its member; `progress` is told how far it is, several times a second,
+    /// and ends it by breaking: it goes on with the next call.
     ///
     /// # Errors
     /// [`StartError`]; what came back stays.
     pub fn restore(
         settings: NodeSettings,
         key: RecipientKey,
-        progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(&GroupStatus, Option<Readable>) -> ControlFlow<()>,
     ) -> Result<Self, StartError> {
         check(&settings)?;
-        let lock = DataLock::take(&settings.host.data)?;
+        let mut lock = DataLock::take(&settings.host.data)?;
         let seat = Seat::load(&settings.host.data, &settings.group)?.ok_or(GroupError::NotFounded)?;
         let via = founding::pending_restore(&settings.host.data).map_err(GroupError::reading_restore)?;
         let via = via.ok_or(GroupError::NothingToRestore)?;
         let via = RestoreVia::parse(&via).map_err(|error| GroupError::Links(error.to_string()))?;
-        let streams = Arc::default();
+        let (streams, recipient) = (Arc::default(), key.clone());
         let returning = Returning::begin(&seat, &via, key, |hook| Links::start_dyn(&seat, hook, &streams))?;
-        let group = returning.wait(progress)?;
+        let preview = preview(&settings, &mut lock, recipient, returning.group());
+        let preview = preview.inspect_err(|_| returning.group().stop())?;
+        let group = returning.wait(&mut |status, key| {
+            let preview = preview.as_ref().inspect(|preview| preview.look(status, key));
+            progress(status, preview.and_then(Preview::readable))
+        })?;
         let (log, key) = open_log(&host_settings(&settings, Some(&seat)))?;
         group.attach(&log)?;
-        let listeners = listen(&settings)?;
         founding::restore_is_done(&settings.host.data).map_err(GroupError::reading_restore)?;
+        let listeners = match preview.and_then(Preview::end) {
+            Some(listeners) => listeners,
+            None => listen(&settings)?,
+        };
         Self::serve(settings, lock, listeners, (log, &key), Some(group), &streams)
     }
 
@@ -154,12 +164,7 @@ impl Node {
     ) -> Result<Self, StartError> {
         let mut lock = lock;
         let targets: Vec<Target> = listeners.iter().map(Listener::target).collect();
-        let names: Vec<String> = targets.iter().map(Target::to_string).collect();
-        if let Err(error) = lock.tell(&names) {
-            tracing::warn!(
-                "the lock's file could not be written, so a second start will not say where we listen: {error}"
-            );
-        }
+        let names = tell(&mut lock, &listeners);
         let (host, opened) = Host::over_log(&settings.host, log, key)?;
         let host = Arc::new(host);
         let serving = Serving::start(&host, &settings, listeners).map_err(StartError::Threads)?;
@@ -332,6 +337,30 @@ fn listen(settings: &NodeSettings) -> Result<Vec<Listener>, StartError> {
     Ok(listeners)
 }
 
+/// Writes into the lock's file where the node listens.
+fn tell(lock: &mut DataLock, listeners: &[Listener]) -> Vec<String> {
+    let names: Vec<String> = listeners.iter().map(|listener| listener.target().to_string()).collect();
+    if let Err(error) = lock.tell(&names) {
+        tracing::warn!("the lock's file could not be written, so a second start will not say where we listen: {error}");
+    }
+    names
+}
+
+/// Listens, and shows what of the node's data can be read while it comes back. The restore goes on without where that cannot
+/// be done.
+fn preview(
+    settings: &NodeSettings,
+    lock: &mut DataLock,
+    key: RecipientKey,
+    group: &Arc<Group>,
+) -> Result<Option<Preview>, StartError> {
+    let token = token(&settings.host.data.join(TOKEN_FILE))?;
+    let listeners = listen(settings)?;
+    tell(lock, &listeners);
+    let preview = Preview::start(group, Others::new(group), (token, key), settings, listeners);
+    Ok(preview.inspect_err(|error| tracing::warn!("nothing can be read before the restore is done: {error}")).ok())
+}
+
 fn facts(shared: &Shared<Host>, threads: usize) -> Vec<(String, String)> {
     let budget = |budget: &Budget| format!("{} of {} bytes", budget.used(), budget.limit());
     [
@@ -349,7 +378,7 @@ fn facts(shared: &Shared<Host>, threads: usize) -> Vec<(String, String)> {
 pub(crate) struct Serving<H: Hosting> {
     pub(crate) shared: Arc<Shared<H>>,
     pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Vec<Listener>>>,
 }
 
 impl<H: Hosting> Serving<H> {
@@ -397,15 +426,37 @@ impl<H: Hosting> Serving<H> {
     }
 
     /// Ends every connection in good order, then the threads; false if one of them had panicked.
-    pub(crate) fn stop(self) -> bool {
-        for mailbox in &*self.mailboxes {
-            mailbox.post(Letter::Stop);
-        }
-        let mut quiet = true;
-        for thread in self.threads {
-            quiet &= thread.join().is_ok();
-        }
+    pub(crate) fn stop(mut self) -> bool {
+        let quiet = self.end_reactors(|| Letter::Stop).is_some();
         self.shared.workers.stop();
         quiet
+    }
+
+    /// Ends every connection in good order, and gives back what it listened on; nothing if a thread had panicked. Threads
+    /// that still wait for something on behalf of those connections are left to end by themselves, and `last` then ends the
+    /// host.
+    pub(crate) fn retire(mut self, last: impl FnOnce(&H) + Send + 'static) -> Option<Vec<Listener>> {
+        let listeners = self.end_reactors(|| Letter::Retire);
+        let shared = self.shared;
+        let ending = std::thread::Builder::new().name("okapi-ending".to_owned());
+        let end = move || {
+            shared.workers.stop();
+            last(&shared.host);
+        };
+        if let Err(error) = ending.spawn(end) {
+            tracing::debug!("nobody waits for threads that are about to end: {error}");
+        }
+        listeners
+    }
+
+    fn end_reactors(&mut self, letter: impl Fn() -> Letter) -> Option<Vec<Listener>> {
+        for mailbox in &*self.mailboxes {
+            mailbox.post(letter());
+        }
+        let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        ended.into_iter().try_fold(Vec::new(), |mut all, listeners| {
+            all.extend(listeners.ok()?);
+            Some(all)
+        })
     }
 }

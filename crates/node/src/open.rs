@@ -13,6 +13,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The file of the node's token.
+pub(crate) const TOKEN_FILE: &str = "token";
 /// The hexadecimal digits of a token.
 const TOKEN_DIGITS: usize = 64;
 
@@ -28,7 +30,7 @@ impl Host {
 
     /// Opens the other engines and the catalog beside an open log.
     pub(crate) fn over_log(settings: &HostSettings, log: Arc<Log>, key: &NodeKey) -> Result<(Self, Opened), OpenError> {
-        let token = token(&settings.data.join("token"))?;
+        let token = token(&settings.data.join(TOKEN_FILE))?;
         let options = memory::Settings { limit_bytes: settings.memory_max, shared: settings.shared_maps };
         let stores = Stores::new(log, Arc::new(Memory::new(options)), Some(fjall_opener(settings, key)));
         Self::over(stores, token, settings)
@@ -77,7 +79,7 @@ fn node_key(data: &Path) -> Result<NodeKey, OpenError> {
 }
 
 /// The node's token: read from its file, or made with it.
-fn token(path: &Path) -> Result<Token, OpenError> {
+pub(crate) fn token(path: &Path) -> Result<Token, OpenError> {
     let failed = |why: String| OpenError::File { path: path.to_owned(), why };
     match File::open(path) {
         Ok(file) => {

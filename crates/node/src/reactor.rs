@@ -52,6 +52,8 @@ pub(crate) struct Reactor<H: Hosting> {
     now: Instant,
     next_sweep: Option<Instant>,
     doors: Option<Doors>,
+    /// What it listened on, to be given to whoever listens next.
+    shut: Vec<Listener>,
     /// When to give up on those that do not end.
     stop_at: Option<Instant>,
     stop_patience: Duration,
@@ -95,6 +97,7 @@ impl<H: Hosting> Reactor<H> {
             now: Instant::now(),
             next_sweep: None,
             doors: None,
+            shut: Vec::new(),
             stop_at: None,
             stop_patience,
         })
@@ -114,8 +117,9 @@ impl<H: Hosting> Reactor<H> {
         Ok(())
     }
 
-    /// Serves until a [`Letter::Stop`] comes and everything is ended.
-    pub(crate) fn run(mut self) {
+    /// Serves until a [`Letter::Stop`] comes and everything is ended. After a [`Letter::Retire`] it gives back what it
+    /// listened on, where others may wait to be accepted.
+    pub(crate) fn run(mut self) -> Vec<Listener> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.read_letters();
@@ -126,11 +130,11 @@ impl<H: Hosting> Reactor<H> {
             }
             self.look_at_the_time();
             if self.is_over() {
-                return;
+                return self.shut;
             }
             if let Err(error) = self.rest(&mut events) {
                 tracing::error!("a reactor cannot wait for its connections: {error}");
-                return;
+                return self.shut;
             }
         }
     }
@@ -164,6 +168,10 @@ impl<H: Hosting> Reactor<H> {
                     }
                 }
                 Letter::Stop => self.begin_to_stop(),
+                Letter::Retire => {
+                    self.shut = self.shut_doors();
+                    self.begin_to_stop();
+                }
             }
         }
         self.letters = letters;
@@ -291,6 +299,17 @@ impl<H: Hosting> Reactor<H> {
             });
         }
         doors.again_at = (!all).then(|| self.now + ACCEPT_PAUSE);
+    }
+
+    /// Accepts no more, and leaves those who come to whoever listens next.
+    fn shut_doors(&mut self) -> Vec<Listener> {
+        let listeners = self.doors.take().map_or_else(Vec::new, |doors| doors.listeners);
+        for listener in &listeners {
+            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&listener.fd())) {
+                tracing::debug!("a listener was not registered any more: {error}");
+            }
+        }
+        listeners
     }
 
     fn begin_to_stop(&mut self) {

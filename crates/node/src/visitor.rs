@@ -174,6 +174,9 @@ impl Visitor {
     /// An open grid, if `right` is had on it.
     fn open(&mut self, handle: u32, right: Right) -> Result<&Arc<Grid>, Refusal> {
         self.ready()?;
+        if right >= Right::Write {
+            self.host.absence.may_change()?;
+        }
         match self.handles.with(handle, right, &self.host) {
             Ok(_) => Ok(self.handles.get(handle)?),
             Err(status) => Err(words(&self.host, self.node, &self.handles, handle, right, status)),
@@ -249,6 +252,11 @@ impl Drop for Visitor {
 
 /// A refusal of something about an open grid, with words where there is more to say than the status does.
 fn words(host: &Host, node: Option<NodeId>, handles: &Handles, handle: u32, right: Right, status: Status) -> Refusal {
+    if right >= Right::Write
+        && let Err(refusal) = host.absence.may_change()
+    {
+        return refusal;
+    }
     match handles.get(handle) {
         Ok(grid) if status == Status::Forbidden => host.no_right(node, right, &grid.definition.name),
         _ => status.into(),
@@ -265,6 +273,7 @@ impl Backend for Visitor {
 
     fn grid_to_put(&mut self, handle: u32) -> Result<BlockSize, Status> {
         self.ready()?;
+        self.host.absence.may_change().map_err(|refusal| refusal.status)?;
         self.handles.with(handle, Right::Write, &self.host).map(|grid| grid.definition.shape.block_size)
     }
 

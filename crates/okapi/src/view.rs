@@ -198,6 +198,11 @@ impl Progress {
             self.0.set_message(text.to_string());
         }
     }
+
+    /// Does something that prints, out of its way.
+    pub(crate) fn beside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
 }
 
 impl Drop for Progress {

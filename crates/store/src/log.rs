@@ -19,6 +19,7 @@ mod checkpoint;
 mod committer;
 mod compact;
 mod disk;
+mod ends;
 mod follow;
 mod format;
 mod given;
@@ -27,19 +28,23 @@ mod identity;
 mod index;
 mod keeper;
 mod keys;
+mod look;
 mod parts;
 mod reader;
 mod real_disk;
 mod recover;
 mod reserve;
 mod scan;
+mod sheet;
 mod shelf;
 mod verify;
 mod writer;
 
 pub use disk::{Disk, DiskFile};
+pub use ends::Distant;
 pub use follow::{ClosedSegment, Follower, RestoreError};
-pub use granted::{Distant, GrantedError, GrantedGrid};
+pub use granted::{GrantedError, GrantedGrid};
+pub use look::{Look, LookError};
 pub use real_disk::RealDisk;
 
 use crate::engine::{Blocks, Broken, Compacted, Damage, Engine, Shape, StoreUsage, Verified, Watcher, WriteError};
@@ -423,7 +428,8 @@ impl Inner {
         self.wait_until_closed()?;
         let is_new = {
             let w = self.writer.lock();
-            w.segments.keys().next_back().is_some_and(|last| *last > self.checkpointed.load(Acquire))
+            w.broken.is_none()
+                && w.segments.keys().next_back().is_some_and(|last| *last > self.checkpointed.load(Acquire))
         };
         if is_new {
             self.checkpoint()?;

@@ -28,6 +28,8 @@ const TREES_KEPT: usize = 1024;
 const SHUN: Duration = Duration::from_secs(30);
 /// Layouts of one segment that are tried.
 const LAYOUTS_MAX: usize = 4;
+/// Sealed keys that are kept: they all have the same in them.
+const KEYS_KEPT: usize = 8;
 /// Segments of one owner that are looked at, at most.
 const SEGMENTS_MAX: usize = 1 << 18;
 
@@ -54,11 +56,19 @@ pub(crate) struct Far {
     neighbours: Arc<dyn Neighbours>,
     owner: NodeId,
     segments: Vec<Segment>,
+    /// The owner's key, as it was sealed to its member.
+    keys: BTreeSet<Vec<u8>>,
     /// Nodes that have not said what they hold: they are not asked for it either.
     unheard: Vec<NodeId>,
     trees: Mutex<Kept<(Way, u8), Arc<Groups>>>,
     groups: Mutex<Kept<GroupName, Arc<[u8]>>>,
     shunned: Mutex<HashMap<NodeId, Instant>>,
+}
+
+#[derive(Default)]
+struct Found {
+    segments: BTreeMap<SegmentName, Segment>,
+    keys: BTreeSet<Vec<u8>>,
 }
 
 struct Segment {
@@ -115,7 +125,7 @@ impl Far {
     /// Asks everybody for deeds.
     pub(crate) fn find(neighbours: &Arc<dyn Neighbours>, owner: NodeId) -> Result<Self, Refusal> {
         let (nodes, mut unheard) = neighbours.nodes(owner);
-        let found = Mutex::new(BTreeMap::new());
+        let found = Mutex::new(Found::default());
         let silent = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for node in nodes {
@@ -129,12 +139,14 @@ impl Far {
             }
         });
         unheard.append(&mut silent.into_inner());
-        let mut segments: Vec<Segment> = found.into_inner().into_values().collect();
+        let Found { segments, keys } = found.into_inner();
+        let mut segments: Vec<Segment> = segments.into_values().collect();
         segments.sort_by_key(|segment| (segment.stamp, segment.name));
         let far = Self {
             neighbours: Arc::clone(neighbours),
             owner,
             segments,
+            keys,
             unheard,
             trees: Mutex::new(Kept::new(TREES_KEPT)),
             groups: Mutex::new(Kept::new(GROUPS_KEPT)),
@@ -152,9 +164,24 @@ impl Far {
         self.segments.iter().map(|segment| segment.bytes).collect()
     }
 
+    /// The names of the segments.
+    pub(crate) fn names(&self) -> Vec<SegmentName> {
+        self.segments.iter().map(|segment| segment.name).collect()
+    }
+
     /// When a segment was placed, in milliseconds since 1970.
     pub(crate) fn stamp(&self, segment: usize) -> u64 {
         self.segments[segment].stamp
+    }
+
+    /// The owner's key, as it was sealed to its member: perhaps more than once.
+    pub(crate) fn sealed_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().map(Vec::as_slice)
+    }
+
+    /// How many have not been heard.
+    pub(crate) fn unheard(&self) -> usize {
+        self.unheard.len()
     }
 
     /// Adds who has not been heard, if anybody.
@@ -348,12 +375,7 @@ impl Distant for Far {
 }
 
 /// Asks one node for all the deeds that it has.
-fn ask_for_deeds(
-    neighbours: &dyn Neighbours,
-    node: NodeId,
-    owner: NodeId,
-    found: &Mutex<BTreeMap<SegmentName, Segment>>,
-) -> Result<(), String> {
+fn ask_for_deeds(neighbours: &dyn Neighbours, node: NodeId, owner: NodeId, found: &Mutex<Found>) -> Result<(), String> {
     let mut after = None;
     loop {
         let page = neighbours.deeds_of(node, &DeedsOf { owner, after })?;
@@ -366,8 +388,11 @@ fn ask_for_deeds(
             let others: Vec<(u8, NodeId)> =
                 others.filter(|(index, _)| usize::from(*index) < deed.slots.len()).collect();
             let mut found = found.lock();
-            if found.len() < SEGMENTS_MAX || found.contains_key(&deed.segment) {
-                take(&mut found, &deed, &others);
+            if found.segments.len() < SEGMENTS_MAX || found.segments.contains_key(&deed.segment) {
+                take(&mut found.segments, &deed, &others);
+            }
+            if found.keys.len() < KEYS_KEPT {
+                found.keys.insert(deed.key);
             }
         }
         if !page.more {

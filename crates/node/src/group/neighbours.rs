@@ -49,7 +49,7 @@ impl Neighbours for Others {
         let here = self.here();
         let members = self.roster.taking_part().into_iter().filter(|node| *node != owner && Some(*node) != own);
         let (mut there, away): (Vec<NodeId>, Vec<NodeId>) = members.partition(|node| here.contains(node));
-        there.splice(0..0, own);
+        there.splice(0..0, own.filter(|own| *own != owner));
         (there, away)
     }
 

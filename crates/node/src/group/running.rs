@@ -13,10 +13,10 @@ use super::segments::{AttachError, Segments};
 use super::tend::{self, Ending, Tended};
 use super::workers::Workers;
 use super::yard::Shards;
-use crate::group::{GroupDoor, RestoreVia, Way};
+use crate::group::{COMING_BACK, GroupDoor, RestoreVia, Way};
 use crate::refusal::Refusal;
 use crate::settings::GroupSettings;
-use okapi_base::{GridId, GroupId, Index, MemberId, NodeId};
+use okapi_base::{GridId, GroupId, Index, MemberId, NodeId, SegmentName};
 use okapi_peers::{Blob, Identity, Input, Order, Peer};
 use okapi_seal::{KeyError, NodeIdentity, NodeKey, RecipientKey};
 use okapi_store::log::{Log, RealDisk, RestoreError};
@@ -151,6 +151,9 @@ pub(crate) struct Return {
     pub(crate) restored: Box<dyn FnOnce() + Send>,
 }
 
+/// Is told how far a restore is, and ends it by breaking.
+pub(crate) type Progress<'p> = dyn FnMut(&GroupStatus, Option<&NodeKey>) -> ControlFlow<()> + 'p;
+
 /// A part in a group whose node's data comes back.
 pub(crate) struct Returning {
     group: Arc<Group>,
@@ -178,11 +181,14 @@ impl Returning {
         Ok(Self { group: Group::start_restore(seat, via, back, carrier)?, keys, done, without_silent })
     }
 
-    /// Waits until everything is back and the log can be opened.
-    pub(crate) fn wait(
-        self,
-        progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>,
-    ) -> Result<Arc<Group>, GroupError> {
+    /// The part that is on its way.
+    pub(crate) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// Waits until everything is back and the log can be opened. `progress` is told how far it is, and the node's key once
+    /// that is known.
+    pub(crate) fn wait(self, progress: &mut Progress<'_>) -> Result<Arc<Group>, GroupError> {
         let waited = self.watch(progress);
         if waited.is_err() {
             self.group.stop();
@@ -190,7 +196,7 @@ impl Returning {
         waited.map(|()| self.group)
     }
 
-    fn watch(&self, progress: &mut dyn FnMut(&GroupStatus) -> ControlFlow<()>) -> Result<(), GroupError> {
+    fn watch(&self, progress: &mut Progress<'_>) -> Result<(), GroupError> {
         let path = self.group.data.join(KEY_FILE);
         let mut key = if path.exists() { Some(NodeKey::load(&path)?) } else { None };
         let mut done = false;
@@ -208,7 +214,7 @@ impl Returning {
                 key = Some(found);
             }
             let status = self.group.status();
-            if progress(&status).is_break() {
+            if progress(&status, key.as_ref()).is_break() {
                 return Err(GroupError::Interrupted);
             }
             // Enough who have not answered may know of segments that nobody else does. Once the log is in use they cannot
@@ -428,6 +434,24 @@ impl Group {
     /// A stream to a node, on which it can be asked.
     pub(crate) fn open(&self, node: NodeId) -> Result<Box<dyn okapi_link::Link>, String> {
         self.carrier.open(node)
+    }
+
+    /// The segments that are here, and their bytes.
+    pub(crate) fn came_back(&self) -> Vec<(SegmentName, u64)> {
+        self.segments.lengths()
+    }
+
+    /// Reads a part of a segment that is here; false if it is not.
+    pub(crate) fn read_back(&self, name: SegmentName, offset: u64, into: &mut [u8]) -> bool {
+        self.segments.read_part(name, offset, into)
+    }
+
+    /// Whether the node's own data is here: before, it takes no part that it could not be held to.
+    fn settled(&self) -> Result<(), Refusal> {
+        if self.log.read().is_some() {
+            return Ok(());
+        }
+        Err(Refusal::new(Status::ReadOnly, format!("{COMING_BACK}; wait until the restore is done")))
     }
 
     /// Sets who finds a way to what others hold of a node that is away.

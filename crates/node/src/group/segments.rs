@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -214,6 +215,20 @@ impl Segments {
         let mut file = File::open(self.path(number)).ok()?;
         let bytes = file.metadata().ok()?.len();
         blob(&mut file, bytes).ok()
+    }
+
+    /// The segments that are here, and their bytes.
+    pub(crate) fn lengths(&self) -> Vec<(SegmentName, u64)> {
+        let known = self.known.lock();
+        let here = known.rows.values().filter(|row| row.released_by == 0 && row.name != UNNAMED);
+        here.map(|row| (row.name, u64::from(row.bytes))).collect()
+    }
+
+    /// A part of a segment's bytes, if it is here; false otherwise.
+    pub(crate) fn read_part(&self, name: SegmentName, offset: u64, into: &mut [u8]) -> bool {
+        let Some(number) = self.number(name) else { return false };
+        let file = File::open(self.path(number));
+        file.is_ok_and(|file| file.read_exact_at(into, offset).is_ok())
     }
 
     /// A segment came back.

@@ -23,12 +23,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take: far longer than it does.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A network that loses nothing but what goes to nodes that are not there.
 #[derive(Default)]
-struct Hub {
-    there: Mutex<BTreeMap<NodeId, Sender<Event>>>,
+pub(crate) struct Hub {
+    pub(crate) there: Mutex<BTreeMap<NodeId, Sender<Event>>>,
 }
 
 struct End {
@@ -74,14 +74,14 @@ impl Carrier for End {
 }
 
 /// A machine with a disk of its own.
-struct House {
+pub(crate) struct House {
     /// Whether it has real links.
-    links: bool,
-    folder: tempfile::TempDir,
-    secret: MemberSecret,
-    hub: Arc<Hub>,
-    group: Option<Arc<Group>>,
-    log: Option<Arc<Log>>,
+    pub(crate) links: bool,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) secret: MemberSecret,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) group: Option<Arc<Group>>,
+    pub(crate) log: Option<Arc<Log>>,
 }
 
 impl House {
@@ -94,15 +94,15 @@ impl House {
         house
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn settings(&self) -> HostSettings {
+    pub(crate) fn settings(&self) -> HostSettings {
         HostSettings::new(self.data())
     }
 
-    fn carrier(&self) -> impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String> + use<> {
+    pub(crate) fn carrier(&self) -> impl FnOnce(Hook) -> Result<Arc<dyn Carrier>, String> + use<> {
         let (hub, node) = (Arc::clone(&self.hub), self.secret.node_id(0));
         let seat = self.links.then(|| self.seat());
         move |hook: Hook| {
@@ -114,7 +114,7 @@ impl House {
         }
     }
 
-    fn seat(&self) -> Seat {
+    pub(crate) fn seat(&self) -> Seat {
         Seat::load(&self.data(), &GroupSettings::default()).unwrap().expect("it was founded")
     }
 
@@ -124,14 +124,14 @@ impl House {
         self.log = Some(log);
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(group) = self.group.take() {
             group.stop();
         }
         self.log = None;
     }
 
-    fn door(&self) -> &Arc<Group> {
+    pub(crate) fn door(&self) -> &Arc<Group> {
         self.group.as_ref().expect("it runs")
     }
 
@@ -152,7 +152,7 @@ impl House {
         self.log.as_ref().unwrap().open_grid(GridId(5), shape).unwrap()
     }
 
-    fn make_safe(&self) {
+    pub(crate) fn make_safe(&self) {
         let (told, safe) = channel();
         self.door().when_safe(Box::new(move |result| told.send(result).unwrap()));
         safe.recv_timeout(PATIENCE).expect("it becomes safe").unwrap();
@@ -178,13 +178,13 @@ impl Drop for House {
     }
 }
 
-fn founding(name: &str) -> Founding {
+pub(crate) fn founding(name: &str) -> Founding {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     Founding { number: 0, name: name.to_owned(), give: 4 << 30, listen, advertise: Vec::new(), site: None }
 }
 
 /// A group of so many houses.
-fn group(count: usize) -> Vec<House> {
+pub(crate) fn group(count: usize) -> Vec<House> {
     group_with(count, false)
 }
 
@@ -202,7 +202,7 @@ fn group_with(count: usize, links: bool) -> Vec<House> {
     houses
 }
 
-fn content(index: u64) -> Vec<u8> {
+pub(crate) fn content(index: u64) -> Vec<u8> {
     (0..60_000_u64).map(|at| (at * 31 + index * 7 + at / 251) as u8).collect()
 }
 

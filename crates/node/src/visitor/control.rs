@@ -27,6 +27,9 @@ impl Visitor {
             return self.hello(ask, body);
         }
         self.ready()?;
+        if let Op::GridCreate | Op::GridDrop | Op::GrantSet | Op::KeysGive | Op::Verify | Op::Compact = op {
+            self.host.absence.may_change()?;
+        }
         match op {
             Op::Ping => Ok(Control::Done(Status::Ok)),
             Op::Goodbye => Ok(Control::Last(Status::Ok)),
@@ -156,7 +159,7 @@ impl Visitor {
                 return Err(self.host.no_right(self.node, Right::Read, &ask.name));
             }
             (_, floor) => {
-                let unreadable = self.host.unreadable(&ask.name).filter(|_| self.is_owner());
+                let unreadable = self.host.absence.of_grid(&ask.name).filter(|_| self.is_owner());
                 return Err(unreadable.unwrap_or_else(|| floor.err().unwrap_or(Status::UnknownGrid).into()));
             }
         };

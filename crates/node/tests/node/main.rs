@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "the client is shared with other tests")]
 
 mod raw;
+mod returning;
 mod route;
 
 use okapi_base::Durability;

@@ -16,19 +16,21 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 /// A member with one node.
-struct House {
-    node: Node,
-    secret: MemberSecret,
-    home: tempfile::TempDir,
+pub(crate) struct House {
+    pub(crate) node: Node,
+    pub(crate) secret: MemberSecret,
+    pub(crate) home: tempfile::TempDir,
+}
+
+pub(crate) fn founding(name: &str) -> Founding {
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    Founding { number: 0, name: name.into(), give: 1 << 30, listen, advertise: Vec::new(), site: None }
 }
 
 impl House {
     fn new(name: &str) -> Self {
         let (home, secret) = (tempfile::tempdir().unwrap(), MemberSecret::random());
-        let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let founding =
-            Founding { number: 0, name: name.into(), give: 1 << 30, listen, advertise: Vec::new(), site: None };
-        found(&home.path().join("data"), &secret, &founding).unwrap();
+        found(&home.path().join("data"), &secret, &founding(name)).unwrap();
         let node = Node::start(settings(&home)).unwrap();
         Self { node, secret, home }
     }
@@ -102,7 +104,7 @@ fn neighbours() -> [House; 2] {
     group(["barn", "attic"])
 }
 
-fn group<const N: usize>(names: [&str; N]) -> [House; N] {
+pub(crate) fn group<const N: usize>(names: [&str; N]) -> [House; N] {
     let houses = names.map(House::new);
     let mut raw = Raw::open(&houses[0].node, "main");
     for house in &houses[1..] {
@@ -125,7 +127,7 @@ fn refusal<T>(result: Result<T, ReplyError>) -> (Status, String) {
     }
 }
 
-fn block(number: u64) -> Vec<u8> {
+pub(crate) fn block(number: u64) -> Vec<u8> {
     (0..65_536_u64).map(|at| (at * 7 + number + at / 251) as u8).collect()
 }
 
@@ -255,13 +257,13 @@ impl House {
     }
 
     /// All that was put lies under keys of its own, and with others.
-    fn make_safe(&self) {
+    pub(crate) fn make_safe(&self) {
         self.until_fact("log.moving_segments", "0");
         self.order(Op::GroupSafe, &Nothing);
     }
 
     /// Stops, once nobody else is in the middle of something with it.
-    fn stop(self) -> (MemberSecret, tempfile::TempDir) {
+    pub(crate) fn stop(self) -> (MemberSecret, tempfile::TempDir) {
         self.node.stop().unwrap();
         (self.secret, self.home)
     }

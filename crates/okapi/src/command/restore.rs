@@ -12,6 +12,7 @@ use crate::size::{Count, Size, counted, lasted};
 use crate::standing;
 use crate::view::{Progress, shown};
 use okapi_client::group::{GroupMember, GroupRestore, GroupState, GroupStatus, MemberPresence, MemberState};
+use okapi_node::Readable;
 use okapi_node::group::{RestoreVia, Ticket, change_restore, is_address, pending_restore};
 use okapi_seal::{MemberSecret, RecoveryPhrase};
 use serde_json::json;
@@ -32,6 +33,9 @@ const RATE_OVER: Duration = Duration::from_secs(5);
 /// From the 24 words of your recovery phrase and any node of the group that can be reached. Makes the identity of the
 /// lost node anew, fetches all its data, and shows how far that is. When all is back the node serves, as after `okapi
 /// up`.
+///
+/// Long before, within seconds if enough nodes can be reached, everything can be listed and read: what has not come back yet
+/// is fetched from the others when it is asked for. Only writing must wait until all is back.
 ///
 /// The lost node must not run any more. Ended early, `okapi restore` without VIA goes on with it.
 #[derive(Debug, clap::Args)]
@@ -93,7 +97,9 @@ impl Args {
         let mut follow = Follow::begin(session);
         let started = Instant::now();
         let (key, without) = (secret.recipient_key(), self.without_silent);
-        let running = Running::restore(&settings, key, without, &mut |status, told| follow.look(session, status, told));
+        let running = Running::restore(&settings, key, without, &mut |status, readable, told| {
+            follow.look(session, status, readable, told)
+        });
         let (failed, restored) = follow.end();
         if let Some(failure) = failed {
             return Err(failure);
@@ -152,6 +158,7 @@ fn parse_via(text: &str) -> Result<RestoreVia, Failure> {
 struct Follow {
     pace: Pace,
     told: Option<Instant>,
+    readable: Option<Readable>,
     ticker: Option<Progress>,
     last: GroupRestore,
     failed: Option<Failure>,
@@ -160,11 +167,18 @@ struct Follow {
 impl Follow {
     fn begin(session: &Session) -> Self {
         let ticker = Some(session.view.ticker());
-        Self { pace: Pace::default(), told: None, ticker, last: GroupRestore::default(), failed: None }
+        let (pace, last) = (Pace::default(), GroupRestore::default());
+        Self { pace, told: None, readable: None, ticker, last, failed: None }
     }
 
     /// Shows what the node says of itself; breaks if it is to end.
-    fn look(&mut self, session: &mut Session, status: &GroupStatus, told_to_end: bool) -> ControlFlow<()> {
+    fn look(
+        &mut self,
+        session: &mut Session,
+        status: &GroupStatus,
+        readable: Option<Readable>,
+        told_to_end: bool,
+    ) -> ControlFlow<()> {
         let now = Instant::now();
         self.last = status.restore;
         let rate = self.pace.at(now, status.restore.restored_bytes);
@@ -185,12 +199,32 @@ impl Follow {
                 return ControlFlow::Break(());
             }
         }
+        if let Err(failure) = self.tell_readable(session, readable) {
+            self.failed = Some(failure);
+            return ControlFlow::Break(());
+        }
         if told_to_end {
             let text = "not all is back yet: `okapi restore` goes on with it";
             self.failed = Some(Failure::of("interrupted", text));
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+
+    /// Says what can be read already: people once, scripts whenever it has changed.
+    fn tell_readable(&mut self, session: &mut Session, readable: Option<Readable>) -> Result<(), Failure> {
+        let (Some(now), before) = (readable, self.readable) else { return Ok(()) };
+        if before == Some(now) || before.is_some() && !session.view.json {
+            return Ok(());
+        }
+        self.readable = Some(now);
+        let Readable { grids, records, silent } = now;
+        let json = json!({"readable": {"grids": grids, "records": records, "members_silent": silent}});
+        let say = || session.view.report(readable_words(now), &json).and_then(|()| session.view.flush());
+        match &self.ticker {
+            Some(ticker) => ticker.beside(say),
+            None => Ok(()),
+        }
     }
 
     fn end(mut self) -> (Option<Failure>, GroupRestore) {
@@ -210,6 +244,17 @@ fn restore_json(restore: &GroupRestore, rate: Option<u64>) -> serde_json::Value 
         "members_silent": restore.members_silent,
         "bytes_per_second": rate,
     })
+}
+
+/// What can be read already, and what may be missing.
+fn readable_words(readable: Readable) -> String {
+    let Readable { records, silent, .. } = readable;
+    let records = counted(records, "record");
+    let missing = match silent {
+        0 => String::new(),
+        _ => format!("; {} did not answer yet and may know of newer ones", counted(silent.into(), "node")),
+    };
+    format!("{records} can be read already, while the rest comes back (okapi ls, okapi get){missing}")
 }
 
 /// How far it is, how fast it goes, and what it waits for.
@@ -323,6 +368,16 @@ mod tests {
         let restore = GroupRestore::default();
         let begun = GroupStatus { restore, note: "10.0.0.7:7072 does not answer".to_owned(), ..status };
         assert_eq!(progress_words(&begun, None), "asking the others what there is  (10.0.0.7:7072 does not answer)");
+    }
+
+    #[test]
+    fn what_can_be_read_is_told_with_what_may_be_missing() {
+        let words = |records, silent| readable_words(Readable { grids: 1, records, silent });
+        let all = "1,204 records can be read already, while the rest comes back (okapi ls, okapi get)";
+        assert_eq!(words(1204, 0), all);
+        let some = "1 record can be read already, while the rest comes back (okapi ls, okapi get); 2 nodes did not answer \
+                    yet and may know of newer ones";
+        assert_eq!(words(1, 2), some);
     }
 
     #[test]

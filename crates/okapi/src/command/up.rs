@@ -8,7 +8,7 @@ use crate::standing;
 use crate::view::{Tone, hex, shown};
 use clap::ArgMatches;
 use okapi_client::group::{GroupStatus, MemberPresence};
-use okapi_node::{EngineKind, GroupSettings, HostSettings, LockError, Node, NodeSettings, StartError};
+use okapi_node::{EngineKind, GroupSettings, HostSettings, LockError, Node, NodeSettings, Readable, StartError};
 use okapi_seal::RecipientKey;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -53,6 +53,9 @@ impl Args {
     }
 }
 
+/// Is shown how far a restore is, what can be read already, and whether it was told to end; ends it by breaking.
+pub(crate) type Look<'l> = dyn FnMut(&GroupStatus, Option<Readable>, bool) -> ControlFlow<()> + 'l;
+
 /// A node in this process, and the signals that end it.
 pub(crate) struct Running {
     pub(crate) node: Node,
@@ -72,7 +75,7 @@ impl Running {
         Ok(Self { node, signals })
     }
 
-    /// Gets the node's data back and starts it. `look` is shown how far that is, and whether it was told to end.
+    /// Gets the node's data back and starts it. `look` is shown how far that is.
     ///
     /// # Errors
     /// [`Failure`] if it does not start, or `look` breaks.
@@ -80,15 +83,15 @@ impl Running {
         settings: &Effective,
         key: RecipientKey,
         without_silent: bool,
-        look: &mut dyn FnMut(&GroupStatus, bool) -> ControlFlow<()>,
+        look: &mut Look<'_>,
     ) -> Result<Self, Failure> {
         let mut signals = watched()?;
         allow_many_files();
         let mut wanted = node_settings(settings)?;
         wanted.group.without_silent = without_silent;
-        let node = Node::restore(wanted, key, &mut |status| {
+        let node = Node::restore(wanted, key, &mut |status, readable| {
             let told_to_end = signals.pending().next().is_some();
-            look(status, told_to_end)
+            look(status, readable, told_to_end)
         });
         Ok(Self { node: node.map_err(|error| start_failure(&error))?, signals })
     }

@@ -248,6 +248,20 @@ impl Machine {
         out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
+    /// Runs a command again and again until it is refused in these words.
+    pub(crate) fn refused(&self, line: &str, said: &str) {
+        let begun = Instant::now();
+        loop {
+            let ended = self.run(line);
+            assert_ne!(ended.code, 0, "{}: {line}", self.name);
+            if ended.err.contains(said) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{}: {line}: {said} and not {}", self.name, ended.err);
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
     /// How its node stands in its group.
     pub(crate) fn status(&self) -> Value {
         self.json("status").remove(0)["group"].take()
@@ -320,6 +334,20 @@ impl Restore<'_> {
             }
             let over = told.get("up").is_some() || begun.elapsed() > PATIENCE;
             assert!(!over, "{}: never {what}: {told}", self.machine.name);
+        }
+    }
+
+    /// Reads what it tells of itself until something can be read.
+    pub(crate) fn readable(&mut self) -> Value {
+        let begun = Instant::now();
+        loop {
+            let told = self.told("something can be read");
+            if told["readable"].is_object() {
+                println!("{}: it can be read, after {:.1?}", self.machine.name, begun.elapsed());
+                return told["readable"].clone();
+            }
+            let over = told.get("up").is_some() || begun.elapsed() > PATIENCE;
+            assert!(!over, "{}: nothing can be read: {told}", self.machine.name);
         }
     }
 

@@ -19,6 +19,7 @@ fn a_restore_says_how_many_more_it_needs_and_goes_on_when_they_come() {
     let told = restore.until("it says what it lacks", |told| told["members_needed"].as_u64() > Some(0));
     assert_eq!((&told["members_needed"], &told["restored"]), (&1.into(), &0.into()), "{told}");
     assert!(told["waiting"] == told["segments"] && told["segments"].as_u64() >= Some(5), "{told}");
+    owner.refused("ls", "nothing of it can be read yet: 5 members have not answered, who may know of more");
     machines[3].start();
     // The four who are silent may know of more than those two.
     let told = restore.until("all that is known of is back", |told| told["restored"] == told["segments"]);
@@ -55,6 +56,45 @@ fn a_restore_that_was_killed_goes_on_where_it_was() {
     owner.adopt(restore.finish());
     assert!(owner.get("film") == content);
     assert_eq!(owner.get("note"), b"short");
+}
+
+#[test]
+fn what_is_not_back_yet_is_read_from_the_others_and_written_once_it_is() {
+    let Some(lab) = Lab::new() else { return };
+    let machines = group(&lab, 7);
+    let owner = &machines[0];
+    let (film, letter) = (noise(64 << 20), noise(300_000));
+    owner.put_safe("film", &film);
+    owner.put_safe("letter", &letter);
+    assert_eq!(owner.status()["shape"], "2of6");
+    owner.wipe();
+    // Two who are silent can hide nothing that was safe.
+    machines[1..3].iter().for_each(Machine::kill);
+    let mut restore = owner.restore_at(&owner.phrase, &machines[5].member_address().to_string(), "4M");
+    let told = restore.readable();
+    assert_eq!((&told["grids"], &told["records"], &told["members_silent"]), (&1.into(), &2.into(), &2.into()));
+    assert_eq!(owner.ok("ls"), "film\nletter\n");
+    assert!(owner.get("letter") == letter);
+    let part = owner.run("get film --range 50M-51201K -q");
+    assert_eq!((part.code, &*part.err), (0, ""));
+    assert!(part.out == film[50 << 20..51_201 << 10]);
+    let status = owner.status();
+    assert_eq!(status["state"], "restoring");
+    let (back, all) = (status["restore"]["restored"].as_u64(), status["restore"]["segments"].as_u64());
+    assert!(back < all, "something was read that had not come back: {status:#}");
+    let words = owner.house.path("words.txt");
+    for line in [&format!("put {} new", words.display()), "del letter", "grid create other"] {
+        let ended = owner.run(line);
+        let said = "still coming back; it can be read, and written once the restore is done";
+        assert!(ended.code != 0 && ended.err.contains(said), "{line}: {ended:?}");
+    }
+    let ended = owner.run("leave -y");
+    assert!(ended.code != 0 && ended.err.contains("still coming back"), "{ended:?}");
+    owner.adopt(restore.finish());
+    machines[1..3].iter().for_each(Machine::start);
+    owner.put_safe("note", b"and on it goes");
+    assert!(owner.get("film") == film);
+    assert_eq!(owner.ok("ls"), "film\nletter\nnote\n");
 }
 
 #[test]

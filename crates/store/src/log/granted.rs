@@ -1,6 +1,7 @@
 //! Reading one grid of somebody else's log, from its closed segments wherever they lie, with a key of that grid.
 
-use super::format::{Entry, FIRST_RECORD, HEADER, Kind, Label, TRAILER, Trailer, UNIT, record_nonce};
+use super::ends::{Distant, End, EndError, for_each};
+use super::format::{Entry, HEADER, Kind, Label, Trailer, UNIT, record_nonce};
 use super::index::SEGMENT_MAX;
 use super::keys::{PartKey, both, record_sealer};
 use super::parts::{Part, TABLE, Told, find};
@@ -8,28 +9,14 @@ use crate::engine::{Block, Blocks, Broken, Change, Got, GridUsage, Listed, Patie
 use crate::payload::Payload;
 use okapi_base::{GridId, Index};
 use okapi_seal::{GridKey, Sealer};
-use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
-/// Bytes of a segment's end that are asked for at first: most often all that is needed of it.
-const END_GUESS: u64 = 16 << 10;
 /// Missing segments that are counted.
 const MISSING_MAX: usize = 1000;
-/// The part before the first record, of which nothing but the label is needed; the trailer has that too.
-const LEAST_BYTES: u64 = FIRST_RECORD as u64 + TRAILER as u64;
-
-/// Where the closed segments of a log are read. They are numbered as they were handed over.
-pub trait Distant: Send + Sync {
-    /// Fills `into` from `offset` of a segment on, which has so many bytes.
-    ///
-    /// # Errors
-    /// In words that say what is missing, where it cannot be had.
-    fn read(&self, segment: usize, offset: u64, into: &mut [u8]) -> io::Result<()>;
-}
 
 /// Why a grid of somebody else's log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +85,9 @@ struct Opened {
 }
 
 /// What the end of a segment tells.
-struct End {
+struct Read {
     label: Label,
+    /// None: it has nothing for anybody but its owner.
     found: Option<(u16, Part)>,
 }
 
@@ -110,9 +98,8 @@ impl GrantedGrid {
     /// # Errors
     /// [`GrantedError`].
     pub fn open(distant: Arc<dyn Distant>, lengths: &[u64], grid: GridId, key: GridKey) -> Result<Self, GrantedError> {
-        let ends = read_ends(&*distant, lengths, &key)?;
-        let mut ends: Vec<(usize, End)> =
-            ends.into_iter().enumerate().filter_map(|(at, end)| Some((at, end?))).collect();
+        let ends = for_each(lengths.len(), |at| read_end(&*distant, at, lengths[at], &key))?;
+        let mut ends: Vec<(usize, Read)> = ends.into_iter().enumerate().collect();
         // Of two with one number the earlier was of an end of the log that is no more: the number was used again.
         ends.sort_by_key(|(at, end)| (end.label.number, Reverse(*at)));
         ends.dedup_by_key(|(_, end)| end.label.number);
@@ -123,10 +110,10 @@ impl GrantedGrid {
         Ok(Self::of(distant, ends, grid, key, as_of))
     }
 
-    fn of(distant: Arc<dyn Distant>, ends: Vec<(usize, End)>, grid: GridId, key: GridKey, as_of: usize) -> Self {
+    fn of(distant: Arc<dyn Distant>, ends: Vec<(usize, Read)>, grid: GridId, key: GridKey, as_of: usize) -> Self {
         let mut labels = BTreeMap::new();
         let mut blocks: [BTreeMap<u64, Place>; 2] = Default::default();
-        for (at, End { label, found }) in ends {
+        for (at, Read { label, found }) in ends {
             let Some((key_number, part)) = found else { continue };
             labels.insert(at, Opened { number: label.number, salt: label.salt, key_number, sealer: OnceLock::new() });
             for entry in part.entries {
@@ -164,7 +151,7 @@ impl GrantedGrid {
 }
 
 /// What the newest segment told of which all is there; in want of one, what is wrong with the newest.
-fn newest_whole(ends: &[(usize, End)]) -> Result<(u32, &Told), GrantedError> {
+fn newest_whole(ends: &[(usize, Read)]) -> Result<(u32, &Told), GrantedError> {
     let there: BTreeSet<u32> = ends.iter().map(|(_, end)| end.label.number).collect();
     let mut wrong = None;
     for (_, end) in ends.iter().rev() {
@@ -180,55 +167,26 @@ fn newest_whole(ends: &[(usize, End)]) -> Result<(u32, &Told), GrantedError> {
     Err(wrong.unwrap_or(GrantedError::Nothing))
 }
 
-/// Asks for the ends of many segments at a time.
-fn read_ends(distant: &dyn Distant, lengths: &[u64], key: &GridKey) -> Result<Vec<Option<End>>, GrantedError> {
-    const ASKS: usize = 8;
-    let next = Mutex::new(0..lengths.len());
-    let ends = Mutex::new(Vec::new());
-    let work = || loop {
-        let Some(at) = next.lock().next() else { return };
-        let end = read_end(distant, at, lengths[at], key);
-        if end.is_err() {
-            *next.lock() = 0..0;
-        }
-        ends.lock().push((at, end));
+fn read_end(distant: &dyn Distant, at: usize, length: u64, key: &GridKey) -> Result<Read, GrantedError> {
+    let parts = |trailer: &Trailer| match trailer.tail_bytes {
+        0 => length,
+        _ => u64::from(trailer.footer_at) + u64::from(trailer.footer_bytes) + TABLE as u64,
     };
-    std::thread::scope(|scope| {
-        for _ in 0..ASKS.min(lengths.len()) {
-            scope.spawn(work);
-        }
-    });
-    let mut ends = ends.into_inner();
-    ends.sort_by_key(|(at, _)| *at);
-    ends.into_iter().map(|(_, end)| end).collect()
-}
-
-/// None: the segment has nothing for anybody but its owner.
-fn read_end(distant: &dyn Distant, at: usize, length: u64, key: &GridKey) -> Result<Option<End>, GrantedError> {
-    let bad = |number, what| GrantedError::Bad { number, what };
-    if length < LEAST_BYTES {
-        return Err(bad(0, "it is shorter than any segment"));
-    }
-    let mut from = length - END_GUESS.min(length);
-    let mut bytes = vec![0; (length - from) as usize];
-    distant.read(at, from, &mut bytes)?;
-    let trailer = Trailer::read(&bytes, length).ok_or(bad(0, "it has no end as segments have"))?;
-    let number = trailer.label.number;
+    let end = End::read(distant, at, length, parts).map_err(|error| match error {
+        EndError::Unread(error) => GrantedError::Unread(error),
+        EndError::Bad(what) => GrantedError::Bad { number: 0, what },
+    })?;
+    let (trailer, label) = (&end.trailer, end.trailer.label);
     if trailer.tail_bytes == 0 {
-        return Ok(Some(End { label: trailer.label, found: None }));
+        return Ok(Read { label, found: None });
     }
-    let parts = u64::from(trailer.footer_at) + u64::from(trailer.footer_bytes) + TABLE as u64;
-    let end = parts + u64::from(trailer.tail_bytes) - TABLE as u64;
-    if parts < from {
-        let mut before = vec![0; (from - parts) as usize];
-        distant.read(at, parts, &mut before)?;
-        before.append(&mut bytes);
-        (bytes, from) = (before, parts);
-    }
-    let parts = &bytes[(parts - from) as usize..(end - from) as usize];
-    let keys = |number| Some(PartKey::new(&key.before(number)?, &trailer.label.salt));
-    let found = find(parts, trailer.footer_at, keys).map_err(|what| bad(number, what))?;
-    Ok(Some(End { label: trailer.label, found }))
+    let from = parts(trailer);
+    let sealed = end.between(from, from + u64::from(trailer.tail_bytes) - TABLE as u64);
+    let sealed = sealed.expect("a trailer that was read tells of places before it");
+    let keys = |number| Some(PartKey::new(&key.before(number)?, &label.salt));
+    let found = find(sealed, trailer.footer_at, keys);
+    let found = found.map_err(|what| GrantedError::Bad { number: label.number, what })?;
+    Ok(Read { label, found })
 }
 
 impl Segments {

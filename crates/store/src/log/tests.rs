@@ -7,6 +7,7 @@ mod faults;
 mod follow;
 mod given;
 mod golden;
+mod look;
 mod pretend;
 mod threads;
 

@@ -48,6 +48,7 @@ impl GroupDoor for Group {
     }
 
     fn join(&self, ticket: &str) -> Result<(), Refusal> {
+        self.settled()?;
         let wrong = |text: String| Refusal::new(Status::Malformed, text);
         let ticket = Ticket::parse(ticket).map_err(|error| wrong(error.to_string()))?;
         if ticket.expires < stamp() {
@@ -64,6 +65,7 @@ impl GroupDoor for Group {
     }
 
     fn leave(&self, now: bool) -> Result<(), Refusal> {
+        self.settled()?;
         let alone = self.ask(|driver| driver.peer.members().iter().count() < 2)?;
         if alone {
             return Err(Refusal::new(
@@ -75,6 +77,7 @@ impl GroupDoor for Group {
     }
 
     fn give(&self, bytes: u64) -> Result<(), Refusal> {
+        self.settled()?;
         if bytes < founding::GIVE_MIN {
             let error = founding::FoundError::TooLittle { give: bytes };
             return Err(Refusal::new(Status::TooLong, error.to_string()));
@@ -95,6 +98,7 @@ impl GroupDoor for Group {
     }
 
     fn lost(&self, node: NodeId) -> Result<(), Refusal> {
+        self.settled()?;
         let known = self.ask(move |driver| driver.peer.members().get(node).is_some())?;
         let is_linked = self.carrier.links().get(&node).is_some_and(|link| link.connected);
         match (known, is_linked || node == self.node) {
@@ -139,7 +143,7 @@ impl GroupDoor for Group {
 
     fn when_safe(&self, then: WhenSafe) {
         let Some(log) = self.log.read().clone() else {
-            return then(Err(Refusal::new(Status::Stopping, "the node's data is not open")));
+            return then(self.settled());
         };
         match log.close_segment() {
             Ok(until) => {

@@ -8,12 +8,12 @@ use std::path::Path;
 
 /// Keeps a copy of every closed segment, and of removed ones until it is told to forget them.
 #[derive(Default)]
-struct Copies(Mutex<Kept>);
+pub(super) struct Copies(pub(super) Mutex<Kept>);
 
 #[derive(Default)]
-struct Kept {
+pub(super) struct Kept {
     closed: BTreeMap<u32, ClosedSegment>,
-    removed: BTreeMap<u32, u32>,
+    pub(super) removed: BTreeMap<u32, u32>,
 }
 
 impl Follower for Copies {
@@ -40,14 +40,14 @@ impl Follower for Copies {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings { segment_bytes: 64 << 10, threads: false, checkpoint_every: 4, ..Settings::default() }
 }
 
 /// Every copy there is, taken while it could be: bytes by number.
-type Taken = BTreeMap<u32, Vec<u8>>;
+pub(super) type Taken = BTreeMap<u32, Vec<u8>>;
 
-fn take(log: &Log, copies: &Copies, taken: &mut Taken) {
+pub(super) fn take(log: &Log, copies: &Copies, taken: &mut Taken) {
     for number in copies.0.lock().closed.keys() {
         if !taken.contains_key(number)
             && let Some(bytes) = log.segment(*number).unwrap()
@@ -57,7 +57,7 @@ fn take(log: &Log, copies: &Copies, taken: &mut Taken) {
     }
 }
 
-fn contents(log: &Log) -> BTreeMap<u64, Vec<u8>> {
+pub(super) fn contents(log: &dyn Engine) -> BTreeMap<u64, Vec<u8>> {
     let grid = log.open_grid(GRID, shape(4096)).unwrap();
     let mut listed = Vec::new();
     grid.list(Index::MIN, 10_000, false, &mut listed).unwrap();

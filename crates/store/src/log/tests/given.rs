@@ -3,7 +3,8 @@
 use super::super::format::{FIRST_RECORD, UNIT};
 use super::pretend::{Dice, Pretend};
 use super::*;
-use crate::log::granted::{Distant, GrantedError, GrantedGrid};
+use crate::log::Distant;
+use crate::log::granted::{GrantedError, GrantedGrid};
 use okapi_seal::GridKey;
 use std::collections::BTreeMap;
 
