@@ -49,6 +49,10 @@ pub(super) enum Verdict {
 impl Peer {
     /// Looks at segments that need it, the most endangered first, and starts plans for them while there is room.
     pub(super) fn review(&mut self) {
+        // Until it knows what it signed before, whatever needs a look is kept for later.
+        if !self.may_place() {
+            return;
+        }
         let rested = self.resting.iter().take_while(|(at, _)| *at <= self.now).count();
         for _ in 0..rested {
             let (_, name) = self.resting.pop_first().expect("counted");
@@ -116,6 +120,9 @@ impl Peer {
 
     /// Whether segments wait to be looked at.
     pub(super) fn review_at(&self) -> Option<Moment> {
+        if !self.may_place() {
+            return None;
+        }
         if !self.mine.dirty.is_empty() {
             return Some(self.now);
         }
@@ -125,7 +132,7 @@ impl Peer {
     /// What the segment needs; nothing if it is busy, resting or being given back.
     fn verdict(&self, name: SegmentName) -> Option<Verdict> {
         let segment = self.mine.segments.get(&name)?;
-        if segment.plan.is_some() || segment.release.is_some() || segment.rest_until > self.now || !self.may_place() {
+        if segment.plan.is_some() || segment.release.is_some() || segment.rest_until > self.now {
             return None;
         }
         // It comes back first.

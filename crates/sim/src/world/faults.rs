@@ -49,26 +49,45 @@ impl World {
     }
 
     /// What a fault did is over.
-    pub(super) fn over(&mut self, number: usize) {
+    pub(super) fn over(&mut self, number: usize) -> Result<(), Breach> {
         if self.peace {
-            return;
+            return Ok(());
         }
         match self.story.faults[number].1.clone() {
-            Fault::Partition(side, _) => self.cut(&side, false),
-            Fault::Deaf(from, to, _) => self.network.mend(from, to),
-            _ => {}
+            Fault::Partition(side, _) => {
+                self.cut(&side, false);
+                self.across(&side).into_iter().try_for_each(|(one, other)| self.relink(one, other))
+            }
+            Fault::Deaf(from, to, _) => {
+                self.network.mend(from, to);
+                self.relink(from, to)?;
+                self.relink(to, from)
+            }
+            _ => Ok(()),
         }
     }
 
     fn cut(&mut self, side: &[usize], cut: bool) {
-        for one in 0..self.hosts.len() {
-            for other in 0..self.hosts.len() {
-                if side.contains(&one) == side.contains(&other) {
-                    continue;
-                }
-                if cut { self.network.cut(one, other) } else { self.network.mend(one, other) }
-            }
+        for (one, other) in self.across(side) {
+            if cut { self.network.cut(one, other) } else { self.network.mend(one, other) }
         }
+    }
+
+    /// The ways between these hosts and all others, each way on its own.
+    fn across(&self, side: &[usize]) -> Vec<(usize, usize)> {
+        let count = self.hosts.len();
+        let all = (0..count).flat_map(|one| (0..count).map(move |other| (one, other)));
+        all.filter(|(one, other)| side.contains(one) != side.contains(other)).collect()
+    }
+
+    /// The links of a host notice that another one can be reached again.
+    fn relink(&mut self, at: usize, other: usize) -> Result<(), Breach> {
+        let is_cut = self.network.is_cut(at, other) || self.network.is_cut(other, at);
+        if is_cut || !self.hosts[at].is_up() || !self.hosts[other].is_up() {
+            return Ok(());
+        }
+        let node = self.hosts[other].node;
+        self.input(at, Input::Relinked { node })
     }
 
     fn say(&mut self, at: usize, what: &str) {

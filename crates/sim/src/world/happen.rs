@@ -39,10 +39,7 @@ impl World {
             Happening::Write(at) => self.write(at),
             Happening::Turn(at) => self.turn(at),
             Happening::Fault(number) => self.fault(number),
-            Happening::Over(number) => {
-                self.over(number);
-                Ok(())
-            }
+            Happening::Over(number) => self.over(number),
             Happening::Backup(at) => {
                 if self.hosts[at].fate == Fate::There {
                     let host = &self.hosts[at];
