@@ -93,7 +93,7 @@ struct Read {
 
 impl GrantedGrid {
     /// Opens a grid from segments of these lengths, in the order in which they were placed, by a key of it: as it was when
-    /// the newest of them was closed before which nothing is missing.
+    /// the newest of them was closed before which nothing is missing that this key opens.
     ///
     /// # Errors
     /// [`GrantedError`].
@@ -104,8 +104,12 @@ impl GrantedGrid {
         ends.sort_by_key(|(at, end)| (end.label.number, Reverse(*at)));
         ends.dedup_by_key(|(_, end)| end.label.number);
         let (newest, told) = newest_whole(&ends).map(|(newest, told)| (newest, told.clone()))?;
-        let is_home = |number: u32| told.homes.iter().any(|(first, last)| (*first..=*last).contains(&number));
-        let as_of = ends.iter().find(|(_, end)| end.label.number == newest).expect("it was chosen among them").0;
+        let until = told_by_themselves(&ends, newest);
+        let is_home = |number: u32| {
+            told.homes.iter().any(|(first, last)| (*first..=*last).contains(&number))
+                || (newest + 1..=until).contains(&number)
+        };
+        let as_of = ends.iter().find(|(_, end)| end.label.number == until).expect("it was chosen among them").0;
         ends.retain(|(_, end)| is_home(end.label.number));
         Ok(Self::of(distant, ends, grid, key, as_of))
     }
@@ -165,6 +169,23 @@ fn newest_whole(ends: &[(usize, Read)]) -> Result<(u32, &Told), GrantedError> {
         };
     }
     Err(wrong.unwrap_or(GrantedError::Nothing))
+}
+
+/// The last of the segments that follow the one of this number without a gap and have something of the grid. Nothing but
+/// what lies in them has happened since, so it does not matter that they say nothing of where all else lies: one that was
+/// open when its owner was killed does not.
+fn told_by_themselves(ends: &[(usize, Read)], newest: u32) -> u32 {
+    let (mut until, mut before) = (newest, newest);
+    for (_, end) in ends.iter().filter(|(_, end)| end.label.number > newest) {
+        if end.label.number != before + 1 {
+            break;
+        }
+        before = end.label.number;
+        if end.found.is_some() {
+            until = before;
+        }
+    }
+    until
 }
 
 fn read_end(distant: &dyn Distant, at: usize, length: u64, key: &GridKey) -> Result<Read, GrantedError> {
