@@ -87,6 +87,10 @@ pub(crate) struct Driver {
     workers: Workers,
     carrier: Arc<dyn Carrier>,
     waiters: Vec<Waiter>,
+    /// The last batch that the peer asked to keep, and the last that is durable.
+    batches: (u64, u64),
+    /// Answers that wait for a batch.
+    answers: VecDeque<(u64, Box<dyn FnOnce() + Send>)>,
     /// The group of the ticket that was just made.
     pub(crate) invited: Option<okapi_base::GroupId>,
     roster: Arc<Roster>,
@@ -148,6 +152,8 @@ impl Driver {
             workers,
             carrier,
             waiters: Vec::new(),
+            batches: (0, 0),
+            answers: VecDeque::new(),
             invited: None,
             roster,
             found: None,
@@ -286,7 +292,11 @@ impl Driver {
 
     fn happened(&mut self, event: Event) {
         match event {
-            Event::Input(input) => self.input(input),
+            Event::Input(input) => {
+                let kept = if let Input::Kept { ticket } = &input { Some(*ticket) } else { None };
+                self.input(input);
+                kept.into_iter().for_each(|ticket| self.kept(ticket));
+            }
             Event::Letter { input, room } => {
                 self.input(input);
                 drop(room);
@@ -341,6 +351,7 @@ impl Driver {
             match output {
                 Output::Send { to, letter, payload } => self.carrier.send(to, letter, payload),
                 Output::Keep { ticket, writes } => {
+                    self.batches.0 = ticket;
                     if let Some(keeper) = &self.keeper {
                         let _ = keeper.send((ticket, writes));
                     }
@@ -481,6 +492,22 @@ impl Driver {
         self.waiters.push(Waiter { until, then });
     }
 
+    /// Answers once all that the peer has asked to keep so far is durable: whoever is told that something is done must find
+    /// it so after a power cut.
+    pub(crate) fn answer_when_kept(&mut self, answer: Box<dyn FnOnce() + Send>) {
+        match self.batches {
+            (last, kept) if last == kept || self.halted.is_some() => answer(),
+            (last, _) => self.answers.push_back((last, answer)),
+        }
+    }
+
+    fn kept(&mut self, ticket: u64) {
+        self.batches.1 = ticket;
+        while let Some((_, answer)) = self.answers.pop_front_if(|(waits_for, _)| *waits_for <= ticket) {
+            answer();
+        }
+    }
+
     pub(crate) fn note(&mut self, text: String) {
         tracing::info!("{text}");
         if self.events.len() >= EVENTS_KEPT {
@@ -496,6 +523,8 @@ impl Driver {
         for waiter in self.waiters.drain(..) {
             (waiter.then)(Err(Refusal::new(Status::Failed, why.clone())));
         }
+        // Dropped, they are answered as if the node were stopping.
+        self.answers.clear();
         self.halted.get_or_insert(why);
     }
 }

@@ -486,9 +486,25 @@ impl Group {
         answered.recv_timeout(ANSWER_PATIENCE).map_err(|_| stopping())
     }
 
+    /// The same; what the driver does is durable when this returns.
+    fn ask_durably<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Driver) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (answer, answered) = channel();
+        self.ask(move |driver| {
+            let told = ask(driver);
+            driver.answer_when_kept(Box::new(move || {
+                let _ = answer.send(told);
+            }));
+        })?;
+        let stopping = || Refusal::new(Status::Stopping, "the node's part in its group is ending");
+        answered.recv_timeout(ANSWER_PATIENCE).map_err(|_| stopping())
+    }
+
     /// Has the peer carry out an order, unless the node takes no part any more.
     fn order(&self, order: Order) -> Result<(), Refusal> {
-        self.ask(move |driver| match &driver.halted {
+        self.ask_durably(move |driver| match &driver.halted {
             Some(why) => Err(Refusal::new(Status::Failed, why.clone())),
             None => {
                 driver.input(Input::Order(order));

@@ -377,7 +377,8 @@ fn where_too_few_are_left_the_own_half_takes_what_the_first_to_go_had() {
 
 #[test]
 fn what_was_on_its_way_when_a_connection_broke_is_sent_again_once_there_is_another() {
-    let is_lost: [(&str, fn(&Body) -> bool); 6] = [
+    type Which = fn(&Body) -> bool;
+    let is_lost: [(&str, Which); 6] = [
         ("offer", |body| matches!(body, Body::Offer(..))),
         ("want", |body| matches!(body, Body::Want(_))),
         ("place", |body| matches!(body, Body::Place(_))),

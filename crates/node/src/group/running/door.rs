@@ -43,7 +43,7 @@ impl GroupDoor for Group {
         let expires = stamp() + u64::try_from(lifetime.as_millis()).expect("a month fits");
         let mut secret = [0; 32];
         okapi_seal::random(&mut secret);
-        let group = self.ask(move |driver| driver.invite(secret, expires))??;
+        let group = self.ask_durably(move |driver| driver.invite(secret, expires))??;
         Ok((self.ticket(secret, expires, group), expires))
     }
 
