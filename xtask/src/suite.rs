@@ -21,8 +21,15 @@ struct Tally {
 }
 
 /// Programs that the tests themselves run, and the packages they come from. A test that lacks one fails.
-const PROGRAMS: &[(&str, &str)] =
-    &[("openssl", "openssl"), ("script", "bsdutils"), ("setsid", "util-linux"), ("ip", "iproute2"), ("mount", "mount")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("openssl", "openssl"),
+    ("script", "bsdutils"),
+    ("setsid", "util-linux"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+    ("qemu-img", "qemu-utils"),
+    ("nbdinfo", "libnbd-bin"),
+];
 
 /// What the tests are built with besides the default: with two choices of features everything would be built twice.
 const FEATURES: &str = "--features=okapi/wan";

@@ -11,6 +11,7 @@ pub(crate) mod get;
 mod give;
 mod grant;
 mod grid;
+mod image;
 mod init;
 mod invite;
 mod join;
@@ -70,6 +71,7 @@ pub(crate) enum Data {
     Cp(cp::Args),
     Map(map::Args),
     Grid(grid::Args),
+    Image(image::Args),
     Grant(grant::Grant),
     Revoke(grant::Revoke),
     Grants(grant::Args),
@@ -88,11 +90,12 @@ pub(crate) enum Data {
 }
 
 /// The commands in groups, as the help shows them; every command is in one.
-pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 8] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
+    ("Disks", &["image"]),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
@@ -156,6 +159,7 @@ impl Data {
             Self::Cp(args) => args.run(session),
             Self::Map(args) => args.run(session),
             Self::Grid(args) => args.run(session),
+            Self::Image(args) => args.run(session),
             Self::Grant(args) => args.run(session),
             Self::Revoke(args) => args.run(session),
             Self::Grants(args) => args.run(session),

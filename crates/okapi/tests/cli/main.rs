@@ -9,6 +9,7 @@ mod group;
 mod hostile;
 mod house;
 mod identity;
+mod image;
 mod key;
 mod nodes;
 mod scripts;
