@@ -1,0 +1,3 @@
+//! Doors for programs that speak other protocols than Okapi's own.
+
+pub mod nbd;

@@ -1,0 +1,88 @@
+//! What is served, by name.
+
+use super::device::Device;
+use okapi_volume::{Access, Disk, Disks, DisksError};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// What is served, by name.
+pub trait Catalog: Send + Sync {
+    /// The names there are.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    fn list(&self) -> Result<Vec<String>, Refused>;
+
+    /// Opens what has this name, and its name in full: none at all stands for the only one there is.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    fn open(&self, name: &str) -> Result<(String, Arc<dyn Device>), Refused>;
+}
+
+/// Why a name was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such export.
+    Unknown(String),
+    /// There is one, and it cannot be had.
+    Denied(String),
+}
+
+/// Disks, opened when somebody asks for them and let go when nobody is left.
+#[derive(Debug)]
+pub struct DiskCatalog {
+    disks: Disks,
+    /// Those served; nothing: all there are.
+    names: Option<Vec<String>>,
+    access: Access,
+    open: Mutex<HashMap<String, Weak<Disk>>>,
+}
+
+impl DiskCatalog {
+    /// Serves these of `disks`, or all. What has clones or is read-only is read whatever `access` says.
+    #[must_use]
+    pub fn new(disks: Disks, names: Option<Vec<String>>, access: Access) -> Self {
+        Self { disks, names, access, open: Mutex::default() }
+    }
+
+    fn disk(&self, name: &str) -> Result<Arc<Disk>, DisksError> {
+        let mut open = self.open.lock();
+        if let Some(disk) = open.get(name).and_then(Weak::upgrade) {
+            return Ok(disk);
+        }
+        open.retain(|_, disk| disk.strong_count() > 0);
+        let disk = match self.disks.disk(name, self.access) {
+            Err(DisksError::HasChildren { .. } | DisksError::ReadOnly { .. }) => self.disks.disk(name, Access::Read)?,
+            opened => opened?,
+        };
+        let disk = Arc::new(disk);
+        open.insert(name.to_owned(), Arc::downgrade(&disk));
+        Ok(disk)
+    }
+}
+
+impl Catalog for DiskCatalog {
+    fn list(&self) -> Result<Vec<String>, Refused> {
+        if let Some(names) = &self.names {
+            return Ok(names.clone());
+        }
+        let listed = self.disks.list(false).map_err(|error| Refused::Denied(error.to_string()))?;
+        Ok(listed.into_iter().map(|disk| disk.head.name).collect())
+    }
+
+    fn open(&self, name: &str) -> Result<(String, Arc<dyn Device>), Refused> {
+        let names = self.list()?;
+        let name = match (name, names.as_slice()) {
+            ("", [only]) => only.clone(),
+            (name, names) if names.iter().any(|known| known == name) => name.to_owned(),
+            _ => return Err(Refused::Unknown(format!("there is no export `{}`", name.escape_default()))),
+        };
+        match self.disk(&name) {
+            Ok(disk) => Ok((name, disk)),
+            Err(error @ DisksError::Unknown { .. }) => Err(Refused::Unknown(error.to_string())),
+            Err(error) => Err(Refused::Denied(error.to_string())),
+        }
+    }
+}
