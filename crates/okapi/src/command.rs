@@ -21,6 +21,7 @@ pub(crate) mod lost;
 pub(crate) mod ls;
 pub(crate) mod map;
 mod members;
+mod nbd;
 pub(crate) mod put;
 mod replicate;
 mod restore;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Config(up::Config),
     Key(key::Args),
     Demo(demo::Args),
+    Nbd(nbd::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -95,7 +97,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 8] = [
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
-    ("Disks", &["image"]),
+    ("Disks", &["image", "nbd"]),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
@@ -113,6 +115,7 @@ impl Command {
             Self::Config(args) => args.run(&mut session, matches),
             Self::Key(args) => args.run(&mut session),
             Self::Demo(args) => args.run(&mut session),
+            Self::Nbd(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),

@@ -69,7 +69,7 @@ impl Args {
 }
 
 /// The disks in use. The grid is made if it is not there and `make` says so.
-fn disks(session: &mut Session, make: bool) -> Result<Disks, Failure> {
+pub(crate) fn disks(session: &mut Session, make: bool) -> Result<Disks, Failure> {
     let client = session.client()?;
     let grid = session.global.grid.clone().unwrap_or_else(|| GRID.to_owned());
     let token = session.global.grid_token()?;

@@ -11,6 +11,7 @@ mod house;
 mod identity;
 mod image;
 mod key;
+mod nbd;
 mod nodes;
 mod scripts;
 mod signals;
