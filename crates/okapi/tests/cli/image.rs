@@ -70,7 +70,7 @@ fn what_cannot_be_done_is_said() {
         assert!(ended.code == code && ended.err.contains(text), "{line}: {ended:?}");
     }
     let error: serde_json::Value = serde_json::from_str(house.run("image rm a --json").err.trim()).unwrap();
-    assert_eq!(error["kind"], json!("has-children"));
+    assert_eq!(error["error"]["kind"], json!("has-children"));
     house.ok("put -q --index 3 --text x");
     house.run_with(&["put", "r", "-", "-q"], b"x").ok("a record");
     let ended = house.run("image create x 1M -g main");
