@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Four of twelve needs twelve others, also once nodes are lost. All are there from the beginning: a list of members that
-/// has just changed must rest before anything is placed by it.
+/// has just changed must rest for minutes before anything is moved for it.
 const NODES: usize = 13 + LOST;
 /// Nodes that are lost.
 const LOST: usize = 2;
@@ -105,7 +105,6 @@ impl Okapi {
 
     /// Kills nodes and removes their disks, and waits until the others have noticed.
     fn lose(&mut self) -> Result<(), Fault> {
-        // The last to join get their parts only once the list of members has rested, which takes minutes.
         let owner = self.owner();
         until("that all others hold a part", PATIENCE, || {
             let status = owner.status()?;
@@ -146,8 +145,7 @@ impl Okapi {
         self.nodes.iter().map(|node| Ok(node.status()?.work.received_bytes)).sum()
     }
 
-    /// Single blocks, acknowledged once they are durable on this machine. A get of a block whose owner is away would
-    /// stand here, too, as soon as nodes ask each other for blocks.
+    /// Single blocks, acknowledged once they are durable on this machine.
     fn small(&self) -> Result<Figures, Fault> {
         let grid = self.owner().client.grid("main", None)?;
         let (mut puts, mut gets) = (Latencies::when(true)?, Latencies::when(true)?);
@@ -172,9 +170,10 @@ impl Okapi {
     }
 
     /// From the words on paper and the address of another node to everything, on an empty disk.
-    fn restore(&mut self) -> Result<(), Fault> {
+    fn restore(&mut self) -> Result<Figures, Fault> {
         let via = self.nodes[1].member_address()?;
-        self.nodes[0].restore(&self.program, &via, self.give)
+        let readable = self.nodes[0].restore(&self.program, &via, self.give)?;
+        Ok(readable.map(|after| ("restore.readable".to_owned(), after.as_secs_f64() * 1e6)).into_iter().collect())
     }
 }
 
@@ -208,7 +207,7 @@ impl Pool for Okapi {
             Step::Small => return self.small(),
             Step::Idle => {}
             Step::Repair => return self.repair(),
-            Step::Restore => self.restore()?,
+            Step::Restore => return self.restore(),
         }
         Ok(Figures::new())
     }

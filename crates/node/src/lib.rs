@@ -46,6 +46,7 @@ mod status;
 mod stores;
 #[cfg(test)]
 mod toy;
+mod trim;
 pub mod visitor;
 
 pub use catalog::CatalogError;

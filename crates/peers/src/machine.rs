@@ -71,6 +71,12 @@ pub enum Input {
         /// Which node.
         node: NodeId,
     },
+    /// The driver has a new connection to a node: what was sent on the one before may be lost, though neither was started
+    /// anew. Without this what is lost is sent again when its patience is over.
+    Relinked {
+        /// Which node.
+        node: NodeId,
+    },
     /// The user wants something.
     Order(Order),
 }

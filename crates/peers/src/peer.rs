@@ -179,6 +179,7 @@ impl Machine for Peer {
             Input::Released { segment } => self.release(segment),
             Input::Damaged(thing) => self.damaged(thing),
             Input::Unreached { node } => self.unreached(node),
+            Input::Relinked { node } => self.relinked(node),
             Input::Order(order) => self.ordered(&order),
         }
         self.go_on();

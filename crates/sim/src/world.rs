@@ -88,7 +88,8 @@ pub struct World {
     queue: BTreeMap<(Duration, u64), Happening>,
     queued: u64,
     dice: Dice,
-    backups: BTreeMap<usize, Disk>,
+    /// The last backup of each, and whether it was in the group then.
+    backups: BTreeMap<usize, (Disk, bool)>,
     maps: BTreeMap<Asked, Arc<Map>>,
     checks: Checks,
     wakes: Vec<u32>,

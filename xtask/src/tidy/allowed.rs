@@ -5,6 +5,7 @@ const UNSAFE_FILES: &[&str] = &[
     "bench/src/store/lmdb.rs",
     "crates/link/src/map.rs",
     "crates/link/src/map/copy.rs",
+    "crates/node/src/trim.rs",
     "crates/node/tests/allocations.rs",
     "crates/store/tests/allocations.rs",
     "crates/store/src/memory/arena.rs",

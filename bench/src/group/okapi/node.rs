@@ -6,8 +6,10 @@ use crate::server::Server;
 use okapi_client::group::{GroupStatus, NodeId};
 use okapi_client::{Client, Settings, Target};
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A node.
 pub(super) struct Node {
@@ -51,7 +53,7 @@ impl Node {
 
     /// Where it listens for members.
     pub(super) fn member_address(&self) -> Result<String, Fault> {
-        let ticket = self.client.invite(std::time::Duration::from_secs(3600))?.ticket;
+        let ticket = self.client.invite(Duration::from_secs(3600))?.ticket;
         let ticket = okapi_client::group::Ticket::parse(&ticket)?;
         let address = ticket.addresses.first().ok_or("a node listens nowhere")?;
         Ok(address.trim_start_matches("tcp://").to_owned())
@@ -69,12 +71,24 @@ impl Node {
         Ok(std::fs::remove_dir_all(&self.data)?)
     }
 
-    /// Brings it back from the words on paper. It does not run afterwards.
-    pub(super) fn restore(&mut self, program: &Path, via: &str, give: u64) -> Result<(), Fault> {
-        let mut restore = okapi(program, &self.data);
-        restore.args(["restore", via, "--exit", "--phrase-file"]).arg(words_of(&self.data));
-        restore.args(identity(&self.data, give));
-        said(&mut restore).map(drop)
+    /// Brings it back from the words on paper, and tells after how long what it had could be read. It does not run
+    /// afterwards.
+    pub(super) fn restore(&mut self, program: &Path, via: &str, give: u64) -> Result<Option<Duration>, Fault> {
+        let mut restore = Command::new(program);
+        restore.arg("--data").arg(&self.data).args(["--json", "restore", via, "--exit", "--phrase-file"]);
+        restore.arg(words_of(&self.data)).args(identity(&self.data, give));
+        let started = Instant::now();
+        let mut running = restore.stdout(Stdio::piped()).spawn()?;
+        let mut readable = None;
+        for line in BufReader::new(running.stdout.take().expect("it is piped")).lines() {
+            if line?.contains("\"readable\"") {
+                readable.get_or_insert_with(|| started.elapsed());
+            }
+        }
+        match running.wait()? {
+            status if status.success() => Ok(readable),
+            status => Err(format!("{restore:?}: {status}").into()),
+        }
     }
 
     /// Runs it again.

@@ -98,14 +98,20 @@ fn follow_while(
     what: &str,
     meanwhile: impl FnOnce() + Send,
 ) -> Position {
+    static FOLLOWED: AtomicU64 = AtomicU64::new(0);
     let (changed, reached) = (AtomicBool::new(false), AtomicBool::new(false));
     let marks = AtomicU64::new(0);
+    // What is put last, and never was before.
+    let last = bytes(1 << 20 | FOLLOWED.fetch_add(1, Ordering::SeqCst), 20);
     let follow_position = std::thread::scope(|scope| {
         let following = scope.spawn(|| {
             let mut on_mark = |_: Position, mark: &okapi_client::Mark| {
                 marks.fetch_add(1, Ordering::SeqCst);
-                // A mark that was made after the last change, and says that nothing is behind.
-                if changed.load(Ordering::SeqCst) && mark.sequence == mark.head {
+                // A mark that says that nothing is behind, and comes after the last change: one from before may still have
+                // been on its way.
+                let has_last =
+                    || to.get(at(2_000_001)).is_ok_and(|block| block.is_some_and(|block| block.bytes == last));
+                if changed.load(Ordering::SeqCst) && mark.sequence == mark.head && has_last() {
                     reached.store(true, Ordering::SeqCst);
                 }
             };
@@ -118,7 +124,7 @@ fn follow_while(
         // One more change, so that a mark must come after it.
         from.put(at(2_000_000), &bytes(marks.load(Ordering::SeqCst), 20)).unwrap();
         changed.store(true, Ordering::SeqCst);
-        from.put(at(2_000_001), &bytes(marks.load(Ordering::SeqCst), 20)).unwrap();
+        from.put(at(2_000_001), &last).unwrap();
         following.join().unwrap()
     });
     follow_position.unwrap_or_else(|error| panic!("{what}: {error}"))
@@ -165,7 +171,9 @@ fn follow_while_by(from: &Grid, steady: &Grid, to: &Grid, seed: u64) {
     std::thread::scope(|scope| {
         let following = scope.spawn(|| {
             let mut on_mark = |_: Position, mark: &okapi_client::Mark| {
-                if changed.load(Ordering::SeqCst) && mark.sequence == mark.head && mark.behind == 0 {
+                let has_last =
+                    || to.get(at(2_000_001)).is_ok_and(|block| block.is_some_and(|block| block.bytes == b"last"));
+                if changed.load(Ordering::SeqCst) && mark.sequence == mark.head && mark.behind == 0 && has_last() {
                     reached.store(true, Ordering::SeqCst);
                 }
             };

@@ -41,7 +41,7 @@ pub enum Event {
         /// What the letter takes of the memory for received ones, given back when dropped.
         room: Room,
     },
-    /// There is a connection now.
+    /// There is a new connection, in place of none or of another one: what was sent on that may be lost.
     Up {
         /// With which node.
         node: NodeId,

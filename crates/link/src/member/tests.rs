@@ -108,6 +108,10 @@ impl Recorder {
     pub(super) fn has(&self, pick: impl Fn(&Event) -> bool) -> bool {
         self.events.lock().iter().any(pick)
     }
+
+    pub(super) fn count(&self, pick: impl Fn(&&Event) -> bool) -> usize {
+        self.events.lock().iter().filter(pick).count()
+    }
 }
 
 /// A node with links and a host.

@@ -45,8 +45,8 @@ pub(crate) enum Event {
     Closed(SegmentName, u64),
     /// The log moved what lived in some segments.
     Moved,
-    /// A link came up or went down.
-    Linked,
+    /// A link came up, to this node, or went down.
+    Linked(Option<NodeId>),
     /// A node said how it is reached.
     Announced(Announcement),
     /// Something for people to know.
@@ -295,7 +295,12 @@ impl Driver {
                 self.input(Input::Closed { segment, bytes, key: Arc::clone(&self.sealed_key) });
             }
             Event::Moved => self.moved(),
-            Event::Linked => self.look_at_links_soon(),
+            Event::Linked(node) => {
+                self.look_at_links_soon();
+                if let Some(node) = node {
+                    self.input(Input::Relinked { node });
+                }
+            }
             Event::Announced(said) => self.announced(&said),
             Event::Note(text) => self.note(text),
             Event::Halt(why) => self.halt(why),

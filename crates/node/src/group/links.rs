@@ -162,9 +162,9 @@ impl member::Host for Ears {
                 if let Some(streams) = &*self.streams.lock() {
                     (streams.here)(node);
                 }
-                Event::Linked
+                Event::Linked(Some(node))
             }
-            member::Event::Down { .. } => Event::Linked,
+            member::Event::Down { .. } => Event::Linked(None),
             member::Event::Announced(said) => {
                 self.hook.roster.call(said.node, &said.name);
                 Event::Announced(said)

@@ -95,7 +95,8 @@ impl Pace {
         (took * YIELD).min(YIELD_MAX)
     }
 
-    fn is_serving(&self) -> bool {
+    /// Whether programs are being served.
+    pub(crate) fn is_serving(&self) -> bool {
         let now = self.started.elapsed();
         match self.served.load(Relaxed) {
             0 => false,

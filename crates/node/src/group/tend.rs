@@ -1,10 +1,11 @@
 //! What is looked after now and then: segments that rest are closed so that they can be placed, what lies on the disk is
-//! read again, and on battery the background pauses.
+//! read again, memory that was freed goes back to the system, and on battery the background pauses.
 
 use super::driver::Event;
 use super::pace::Pace;
 use super::segments::Segments;
 use super::yard::Shards;
+use crate::trim::Trim;
 use okapi_base::SegmentName;
 use okapi_peers::{Input, ShardId, Thing};
 use okapi_seal::hash;
@@ -68,7 +69,9 @@ pub(crate) fn run(tended: &Tended, ending: &Ending) {
     let mut rest = Resting::default();
     let mut scrub = Scrub::new();
     let mut looks = 0_u32;
+    let mut trim = Trim::default();
     while !ending.wait() {
+        trim.look(!tended.pace.is_serving());
         if rest.look(tended.log.open_bytes())
             && let Err(error) = tended.log.close_segment()
         {

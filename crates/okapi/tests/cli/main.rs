@@ -2,6 +2,7 @@
 
 mod damage;
 mod data;
+mod demo;
 mod dice;
 mod follow;
 mod grants;

@@ -280,7 +280,7 @@ impl Machine {
                 println!("{}: {what}, after {:.1?}", self.name, begun.elapsed());
                 return status;
             }
-            assert!(begun.elapsed() < patience, "{}: never {what}: {status:#}", self.name);
+            assert!(begun.elapsed() < patience, "{}: never {what}: {}", self.name, in_lines(status));
             std::thread::park_timeout(LOOK_EVERY);
         }
     }
@@ -417,6 +417,14 @@ pub(crate) fn is_complete(status: &Value, count: usize) -> bool {
 /// Whether everything that is stored lies safely with others.
 pub(crate) fn is_safe(status: &Value) -> bool {
     status["own"]["local_bytes"] == 0 && status["own"]["at_risk"] == 0
+}
+
+/// How a node stands, a line for each part of it and each member.
+fn in_lines(mut status: Value) -> String {
+    let members = status["members"].take();
+    let parts = status.as_object().into_iter().flatten().map(|(name, part)| format!("{name}: {part}"));
+    let members = members.as_array().into_iter().flatten().map(Value::to_string);
+    parts.chain(members).collect::<Vec<_>>().join("\n  ")
 }
 
 /// What happened lately, as a node tells it.

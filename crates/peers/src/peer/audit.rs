@@ -165,13 +165,13 @@ impl Peer {
             return;
         }
         let shards = self.shards_at(holder);
-        if !self.is_here(holder) {
-            return self.missed_audit(holder);
-        }
         if shards.is_empty() {
             let next = Moment(self.now.0 + AUDIT_EVERY);
             self.audits.holders.get_mut(&holder).expect("it is audited").audit = Audit::Due(next);
             return;
+        }
+        if !self.is_here(holder) {
+            return self.missed_audit(holder);
         }
         let (shard, root, bytes) = shards[self.dice.below(shards.len() as u64) as usize];
         let leaves = proof::leaves(&Digest(self.dice.seed()), bytes, AUDIT_LEAVES);
@@ -210,10 +210,11 @@ impl Peer {
     fn unanswered(&mut self, holder: NodeId, challenge: &Challenge) {
         let here = self.hears_since(holder, challenge.sent);
         let audited = self.audits.holders.get_mut(&holder).expect("it is audited");
-        audited.unanswered = if here { audited.unanswered + 1 } else { 0 };
         if !here {
+            audited.unanswered = 0;
             return self.missed_audit(holder);
         }
+        audited.unanswered += 1;
         let caught = audited.unanswered >= AUDITS_UNANSWERED;
         audited.audit = Audit::Due(Moment(self.now.0 + AUDIT_AGAIN));
         if caught {

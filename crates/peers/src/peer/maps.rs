@@ -89,12 +89,14 @@ impl Peer {
         counted.filter(|owner| *owner != self.identity.member).collect::<BTreeSet<_>>().len()
     }
 
-    /// How many holders this node's segments could have at the very most, those that are gone left out.
+    /// How many holders this node's segments could have at the very most, those that are gone left out, and those to whom
+    /// nothing is given because of what they have lost.
     pub(super) fn reach(&self) -> Reach {
         let few = self.keeps_own_shard();
         let own = few.then_some(self.node);
         let may_hold = |node: &NodeId| {
             self.is_counted_on(*node)
+                && self.is_trusted(*node)
                 && self.members.capacity(*node) > 0
                 && (few || self.owner_of(*node) != self.identity.member)
         };

@@ -296,6 +296,18 @@ impl Peer {
         self.send(ask.node, Body::Offer(deed, index, Some(amendment)));
     }
 
+    /// What a node was offered it is offered again.
+    pub(super) fn mend_ask_again_at(&mut self, node: NodeId) {
+        let now = self.now;
+        for mend in self.mends.active.values_mut() {
+            if let Stage::Placing(Some(ask)) = &mut mend.stage
+                && ask.node == node
+            {
+                (ask.next, ask.tries) = (now, 0);
+            }
+        }
+    }
+
     fn amendment(&self, deed: &Deed, index: u8, holder: NodeId) -> Amendment {
         let mut amendment = Amendment {
             group: self.group,

@@ -186,14 +186,12 @@ impl Peer {
         }
         // This node was set back to a backup, and has signed another deed of that revision since: only one that outranks
         // both will do.
-        let outranked = segment.deed.as_ref().filter(|deed| revision >= deed.revision).is_some_and(|deed| {
-            let its = there.range((name, 0, 0)..=(name, u8::MAX, u8::MAX));
-            its.map(|&(segment, k, index)| ShardId { owner: deed.owner, segment, k, index })
-                .any(|shard| !gives(deed, shard, holder))
-        });
-        if outranked && segment.release.is_none() {
+        let its = || there.range((name, 0, 0)..=(name, u8::MAX, u8::MAX));
+        if let Some(deed) = segment.deed.as_ref().filter(|deed| segment.release.is_none() && revision >= deed.revision)
+            && its().any(|&(segment, k, index)| !gives(deed, ShardId { owner: deed.owner, segment, k, index }, holder))
+        {
+            let slots = deed.slots.clone();
             segment.floor = segment.floor.max(revision);
-            let slots = segment.deed.as_ref().expect("it was just seen").slots.clone();
             return self.reissue(name, slots, &[holder]);
         }
         segment.will_tell([holder], now);

@@ -216,6 +216,17 @@ impl Peer {
         self.ask_again_at(node);
     }
 
+    /// Letters on their way to and from a node may be lost. One that is not here will get its own once it is heard.
+    pub(super) fn relinked(&mut self, node: NodeId) {
+        if self.pulses.contact(node) == Contact::Here {
+            self.started_anew(node);
+            self.tell_anew(node);
+            self.mend_ask_again_at(node);
+            self.restore_back(node);
+            self.log_back(node);
+        }
+    }
+
     fn went_away(&mut self, node: NodeId) {
         self.gather_lost(node);
         self.inbound_lost(node);

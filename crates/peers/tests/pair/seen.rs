@@ -374,3 +374,38 @@ fn where_too_few_are_left_the_own_half_takes_what_the_first_to_go_had() {
     let is_mended = |world: &World| !holders(world, name).contains(&first) && holders(world, name).contains(&0);
     assert!(world.run_until(MINUTE, is_mended), "{:?}", holders(&world, name));
 }
+
+#[test]
+fn what_was_on_its_way_when_a_connection_broke_is_sent_again_once_there_is_another() {
+    let is_lost: [(&str, fn(&Body) -> bool); 6] = [
+        ("offer", |body| matches!(body, Body::Offer(..))),
+        ("want", |body| matches!(body, Body::Want(_))),
+        ("place", |body| matches!(body, Body::Place(_))),
+        ("receipt", |body| matches!(body, Body::Receipt(_))),
+        ("fetch", |body| matches!(body, Body::Fetch(_))),
+        ("shard", |body| matches!(body, Body::Shard(_))),
+    ];
+    for (what, is_lost) in is_lost {
+        let mut world = World::group(6);
+        let first = world.put(0, 10_000);
+        assert!(world.run_until(DAY, |world| world.is_complete(0, first, Shape::OneOfThree)));
+        world.settle(DAY);
+        // All that is sent of this kind is lost until the connections break.
+        world.fate = Box::new(move |sent| if is_lost(&sent.body()) { Fate::Lost } else { Fate::Arrives });
+        let second = world.put(0, 5_000);
+        world.nodes[0].disk.segments.remove(&first).expect("it is there");
+        world.input(0, Input::Damaged(Thing::Segment(first)));
+        let is_done = |world: &World| {
+            let live = world.peer(0).segments().all(|view| view.live);
+            live && world.is_complete(0, second, Shape::OneOfThree)
+        };
+        assert!(!world.run_until(9 * SECOND, is_done), "{what}");
+        world.fate = Box::new(|_| Fate::Arrives);
+        for (one, other) in (1..6).flat_map(|at| [(0, at), (at, 0)]) {
+            let node = world.nodes[other].id;
+            world.input(one, Input::Relinked { node });
+        }
+        assert!(world.run_until(11 * SECOND, is_done), "{what}");
+        world.settle(DAY);
+    }
+}

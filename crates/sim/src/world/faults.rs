@@ -5,7 +5,7 @@ use super::{Happening, World};
 use crate::check::Breach;
 use crate::disk::Disk;
 use crate::host::Fate;
-use crate::story::Fault;
+use crate::story::{Fault, HOUR};
 use crate::truth::Intact;
 use okapi_base::SegmentName;
 use okapi_peers::{Input, Order, Thing};
@@ -165,7 +165,7 @@ impl World {
 
     /// A host is set back to its last backup.
     fn revert(&mut self, at: usize) -> Result<(), Breach> {
-        let Some(backup) = self.backups.get(&at).cloned() else { return Ok(()) };
+        let Some((backup, had_joined)) = self.backups.get(&at).cloned() else { return Ok(()) };
         let is_there = self.hosts[at].fate == Fate::There && self.hosts[at].joined && !self.hosts[at].restores;
         if !is_there || !self.can_bear(at, Some(&backup)) {
             return Ok(());
@@ -178,6 +178,11 @@ impl World {
         self.truth.forget_unpromised(at, |name| kept.contains(name));
         self.hosts[at].disk = backup;
         self.hosts[at].damaged = true;
+        if !had_joined {
+            // It is alone again, and its person asks for another ticket.
+            self.hosts[at].joined = false;
+            self.at(self.now + HOUR, Happening::Join(at));
+        }
         self.turn(at)
     }
 }

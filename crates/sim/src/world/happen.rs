@@ -45,7 +45,8 @@ impl World {
             }
             Happening::Backup(at) => {
                 if self.hosts[at].fate == Fate::There {
-                    self.backups.insert(at, self.hosts[at].disk.clone());
+                    let host = &self.hosts[at];
+                    self.backups.insert(at, (host.disk.clone(), host.joined));
                 }
                 Ok(())
             }

@@ -81,8 +81,9 @@ impl Hub {
 
     /// A new connection took the place of none or an old one.
     fn took(self: &Arc<Self>, fresh: &Arc<Live>, old: Option<Arc<Live>>) {
+        self.host.happened(Event::Up { node: fresh.node, address: fresh.address.clone() });
         match old {
-            None => self.host.happened(Event::Up { node: fresh.node, address: fresh.address.clone() }),
+            None => {}
             Some(old) if old.run == fresh.run => {
                 old.close(plain(Reason::Replaced, "another connection between the two is in use"));
             }

@@ -40,6 +40,8 @@ fn the_newer_of_two_that_one_process_dialled_stays() {
     one.links.send(new.id(), b"here".to_vec(), Arc::default());
     assert_eq!(new.frame_of(Kind::Letter), b"here");
     assert!(!one.host.has(|event| matches!(event, Event::Down { .. })));
+    // What was sent on the old one may be lost, so that one is told of the new one too.
+    assert_eq!(one.host.count(|event| matches!(event, Event::Up { .. })), 2);
 }
 
 #[test]

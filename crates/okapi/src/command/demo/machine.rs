@@ -1,8 +1,9 @@
 //! One of the demo's machines: a process of this very program, with a disk and an identity of its own.
 
 use crate::failure::Failure;
-use okapi_client::group::GroupStatus;
+use okapi_client::group::{GroupState, GroupStatus};
 use okapi_client::{Client, Settings, Target};
+use okapi_node::group::pending_restore;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -136,6 +137,12 @@ impl Machine {
             self.client = None;
         }
         status.ok()
+    }
+
+    /// Whether its restore is done: it answers before that, too, for others hold what it had.
+    pub(super) fn is_back(&mut self) -> bool {
+        let over = pending_restore(&self.data()).is_ok_and(|via| via.is_none());
+        over && self.status().is_some_and(|status| status.state != GroupState::Restoring)
     }
 
     /// Kills it without any warning, and wipes its disk.

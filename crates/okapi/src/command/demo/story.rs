@@ -209,7 +209,7 @@ impl<'s> Story<'s> {
 
     fn until_there(&mut self, text: &str, flag: &Flag) -> Result<(), Failure> {
         let begun = Instant::now();
-        while self.machines[0].client().is_err() {
+        while !self.machines[0].is_back() {
             let actors = self.actors();
             self.stage.show(&actors, text)?;
             if begun.elapsed() > PATIENCE || flag.is_set() {
