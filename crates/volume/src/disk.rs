@@ -1,5 +1,6 @@
 //! A disk that is open.
 
+use crate::buffer::pool::Pool;
 use crate::disks::Inner;
 use crate::fault::{DiskError, DisksError};
 use crate::head::Head;
@@ -259,7 +260,22 @@ impl Disk {
         synced
     }
 
-    fn check(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+    /// What is known of one of its own blocks.
+    pub(crate) fn state(&self, block: u64) -> State {
+        self.top.presence.state(block)
+    }
+
+    /// Whether any of these blocks is its own.
+    pub(crate) fn is_own(&self, blocks: Range<u64>) -> bool {
+        self.top.presence.next_there(blocks).is_some()
+    }
+
+    /// The memory that buffers share.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.inner.buffers
+    }
+
+    pub(crate) fn check(&self, offset: u64, length: u64) -> Result<(), DiskError> {
         match offset.checked_add(length) {
             Some(end) if end <= self.head.size => Ok(()),
             _ => Err(DiskError::PastEnd { name: self.head.name.clone(), offset, length, size: self.head.size }),

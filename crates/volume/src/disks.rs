@@ -1,5 +1,6 @@
 //! The directory of disks in a grid: the door.
 
+use crate::buffer::pool::Pool;
 use crate::cache::Cache;
 use crate::directory::Directory;
 use crate::disk::Disk;
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     /// seen under one generation cannot change.
     views: Mutex<HashMap<(Number, Generation), Weak<View>>>,
     pub(crate) cache: Arc<Cache>,
+    /// What disks that are written to have in memory.
+    pub(crate) buffers: Arc<Pool>,
     /// How often the node went away with puts that no sync had covered.
     losses: AtomicU64,
     /// The thread that renews leases.
@@ -66,7 +69,7 @@ pub struct Listed {
 
 impl Disks {
     /// Opens the directory of a grid that is there, and removes what crashes have left. `cache`: bytes of memory for what
-    /// parents show.
+    /// parents show, and as many for the buffers of disks that are written to.
     ///
     /// # Errors
     /// [`DisksError`], [`okapi_client::Status::UnknownGrid`] among its reasons.
@@ -88,6 +91,7 @@ impl Disks {
             held: Mutex::default(),
             views: Mutex::default(),
             cache: Arc::new(Cache::new(cache)),
+            buffers: Arc::new(Pool::new(cache)),
             losses: AtomicU64::new(0),
             keeper: Mutex::default(),
         }));
@@ -195,6 +199,12 @@ impl Disks {
     #[must_use]
     pub fn cached(&self) -> usize {
         self.0.cache.bytes()
+    }
+
+    /// Bytes of memory that the buffers of disks take now.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.0.buffers.held()
     }
 }
 

@@ -18,6 +18,7 @@
 //! [`Disks`] is the directory of a grid; [`Disk`] is one that is open. Everything blocks its thread, and every handle may be
 //! used from many threads. How it lies in the grid is in `docs/format/disk.md`, and why in `docs/notes/disks.md`.
 
+mod buffer;
 mod cache;
 mod change;
 mod directory;
@@ -35,6 +36,7 @@ mod puts;
 mod sweep;
 mod view;
 
+pub use buffer::Buffered;
 pub use change::Changed;
 pub use disk::{Content, Disk, Part};
 pub use disks::{Access, Disks, Listed};

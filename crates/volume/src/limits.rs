@@ -26,8 +26,18 @@ pub const DIFF_BLOCK: BlockSize = BlockSize::new(4 << 10).expect("a power of two
 pub const BASE_BLOCK: BlockSize = BlockSize::new(64 << 10).expect("a power of two");
 /// The block size of the grid they are in.
 pub const GRID_BLOCK: BlockSize = BlockSize::DEFAULT;
-/// Bytes of what parents show that are kept in memory, unless another limit is asked for.
+/// Bytes of what parents show that are kept in memory, and of what buffers hold, unless another limit is asked for.
 pub const CACHE_DEFAULT: usize = 256 << 20;
+/// The part of the memory for buffers, one in so many, that may be written and not durable before writers have to wait.
+pub const BUFFER_PINNED_PART: usize = 2;
+/// How long what is written waits in memory, so that what is written again is put once.
+pub const DRAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often it is made durable although nobody asked: once in so many of those.
+pub const SYNC_EVERY: u32 = 5;
+/// Bytes that are put together.
+pub const DRAIN_BYTES: usize = 4 << 20;
+/// Ranges that are zeroed between two flushes, at most.
+pub const ZEROED_MAX: usize = 1 << 14;
 /// How long a lease holds after it was renewed.
 pub const LEASE: Duration = Duration::from_secs(60);
 /// Time between two renewals.

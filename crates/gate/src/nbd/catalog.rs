@@ -1,10 +1,15 @@
 //! What is served, by name.
 
 use super::device::Device;
-use okapi_volume::{Access, Disk, Disks, DisksError};
+use okapi_volume::{Access, Buffered, Disks, DisksError};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How long is waited for a disk that the last of its clients has just left.
+const LETTING_GO: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What is served, by name.
 pub trait Catalog: Send + Sync {
@@ -31,13 +36,12 @@ pub enum Refused {
 }
 
 /// Disks, opened when somebody asks for them and let go when nobody is left.
-#[derive(Debug)]
 pub struct DiskCatalog {
     disks: Disks,
     /// Those served; nothing: all there are.
     names: Option<Vec<String>>,
     access: Access,
-    open: Mutex<HashMap<String, Weak<Disk>>>,
+    open: Mutex<HashMap<String, Weak<dyn Device>>>,
 }
 
 impl DiskCatalog {
@@ -47,17 +51,27 @@ impl DiskCatalog {
         Self { disks, names, access, open: Mutex::default() }
     }
 
-    fn disk(&self, name: &str) -> Result<Arc<Disk>, DisksError> {
+    fn disk(&self, name: &str) -> Result<Arc<dyn Device>, DisksError> {
         let mut open = self.open.lock();
         if let Some(disk) = open.get(name).and_then(Weak::upgrade) {
             return Ok(disk);
         }
-        open.retain(|_, disk| disk.strong_count() > 0);
-        let disk = match self.disks.disk(name, self.access) {
-            Err(DisksError::HasChildren { .. } | DisksError::ReadOnly { .. }) => self.disks.disk(name, Access::Read)?,
-            opened => opened?,
+        let was_open = open.contains_key(name);
+        let begun = Instant::now();
+        let disk = loop {
+            match self.disks.disk(name, self.access) {
+                Err(DisksError::HasChildren { .. } | DisksError::ReadOnly { .. }) => {
+                    break self.disks.disk(name, Access::Read)?;
+                }
+                // Whoever had it here has gone, and it is being let go this very moment.
+                Err(DisksError::InUse { .. }) if was_open && begun.elapsed() < LETTING_GO => {
+                    std::thread::park_timeout(LOOK_EVERY);
+                }
+                opened => break opened?,
+            }
         };
-        let disk = Arc::new(disk);
+        open.retain(|_, disk| disk.strong_count() > 0);
+        let disk: Arc<dyn Device> = if disk.is_writable() { Arc::new(Buffered::new(disk)?) } else { Arc::new(disk) };
         open.insert(name.to_owned(), Arc::downgrade(&disk));
         Ok(disk)
     }

@@ -1,7 +1,7 @@
 //! What is behind an export.
 
 use okapi_client::Status;
-use okapi_volume::{Content, Disk, DiskError};
+use okapi_volume::{Buffered, Content, Disk, DiskError};
 
 /// What is behind an export: a disk, or what a test has instead.
 pub trait Device: Send + Sync {
@@ -88,6 +88,39 @@ impl Device for Disk {
 
     fn zero(&self, offset: u64, length: u64, durable: bool) -> Result<(), Trouble> {
         Ok(self.write_zeroes(offset, length, durable)?)
+    }
+
+    fn flush(&self) -> Result<(), Trouble> {
+        Ok(Self::flush(self)?)
+    }
+
+    fn is_zero(&self, offset: u64, length: u64) -> Result<(bool, u64), Trouble> {
+        let (content, alike) = self.status(offset, length)?;
+        Ok((content == Content::Zeroes, alike))
+    }
+}
+
+impl Device for Buffered {
+    fn size(&self) -> u64 {
+        self.disk().size()
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Trouble> {
+        Ok(self.read_at(offset, into)?)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8], durable: bool) -> Result<(), Trouble> {
+        self.write_at(offset, bytes)?;
+        if durable { Device::flush(self) } else { Ok(()) }
+    }
+
+    fn zero(&self, offset: u64, length: u64, durable: bool) -> Result<(), Trouble> {
+        self.write_zeroes(offset, length)?;
+        if durable { Device::flush(self) } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<(), Trouble> {

@@ -12,6 +12,8 @@ const PIECE: usize = 1 << 20;
 pub(crate) const INPUT: usize = PIECE + (64 << 10);
 /// Room for what goes.
 const OUTPUT: usize = PIECE + (64 << 10);
+/// Requests that wait for one flush together.
+const OWED_MAX: usize = 256;
 /// Runs that one answer about block status tells of.
 const RUNS_MAX: usize = 4096;
 
@@ -20,10 +22,11 @@ const RUNS_MAX: usize = 4096;
 /// # Errors
 /// The stream's, and `InvalidData` for what is no request.
 pub(crate) fn serve<R: Read, W: Write>(input: &mut Input<R>, output: W, agreed: &Agreed) -> io::Result<()> {
-    let mut answers = Answers { output, buffer: vec![0; OUTPUT].into(), filled: 0, agreed };
+    let mut answers = Answers { output, buffer: vec![0; OUTPUT].into(), filled: 0, owed: Vec::new(), agreed };
     loop {
         if input.here() < Request::BYTES {
             // All that has come is answered: now it goes, in one piece.
+            answers.settle()?;
             answers.send()?;
             match input.wait_for(Request::BYTES) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && input.here() == 0 => return Ok(()),
@@ -35,14 +38,18 @@ pub(crate) fn serve<R: Read, W: Write>(input: &mut Input<R>, output: W, agreed: 
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client sent something else than a request"));
         };
         match request.command {
-            command::DISC => return answers.send(),
+            command::DISC => {
+                answers.settle()?;
+                return answers.send();
+            }
             command::WRITE => answers.write(&request, input)?,
             command::READ => answers.read(&request)?,
             command::BLOCK_STATUS => answers.block_status(&request)?,
-            _ => {
-                let done = answers.other(&request);
-                answers.done(&request, done)?;
-            }
+            command::FLUSH => answers.owe(&request)?,
+            _ => match answers.other(&request) {
+                Ok(()) if request.flags & flag::FUA != 0 => answers.owe(&request)?,
+                done => answers.done(&request, done)?,
+            },
         }
     }
 }
@@ -52,10 +59,29 @@ struct Answers<'a, W> {
     output: W,
     buffer: Box<[u8]>,
     filled: usize,
+    /// Requests that are done but for being durable: of all that have come together one flush makes them so.
+    owed: Vec<Request>,
     agreed: &'a Agreed,
 }
 
 impl<W: Write> Answers<'_, W> {
+    /// Answers a request once a flush has covered it.
+    fn owe(&mut self, request: &Request) -> io::Result<()> {
+        self.owed.push(*request);
+        if self.owed.len() < OWED_MAX { Ok(()) } else { self.settle() }
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        let flushed = self.agreed.device.flush();
+        for request in std::mem::take(&mut self.owed) {
+            self.done(&request, flushed.clone())?;
+        }
+        Ok(())
+    }
+
     fn read(&mut self, request: &Request) -> io::Result<()> {
         let (length, cookie) = (request.length as usize, request.cookie);
         if let Err(trouble) = self.check(request, flag::DF | flag::FUA, Trouble::INVALID) {
@@ -119,36 +145,34 @@ impl<W: Write> Answers<'_, W> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let mut done = self.check(request, flag::FUA, Trouble::NO_SPACE).and_then(|()| self.writable());
-        let durable = request.flags & flag::FUA != 0;
         if input.here() < length.min(PIECE) {
             // What is still to come may wait for answers to what came before.
+            self.settle()?;
             self.send()?;
         }
         let (device, mut at) = (&self.agreed.device, request.offset);
         input.each(length, PIECE, |bytes| {
             if done.is_ok() {
-                done = device.write(at, bytes, durable);
+                done = device.write(at, bytes, false);
                 at += bytes.len() as u64;
             }
         })?;
-        self.done(request, done)
+        if done.is_ok() && request.flags & flag::FUA != 0 { self.owe(request) } else { self.done(request, done) }
     }
 
     fn other(&mut self, request: &Request) -> Result<(), Trouble> {
         let device = &self.agreed.device;
         let (offset, length) = (request.offset, u64::from(request.length));
-        let durable = request.flags & flag::FUA != 0;
         match request.command {
-            command::FLUSH => device.flush(),
             command::TRIM => {
                 self.check_range(request, flag::FUA, Trouble::INVALID)?;
                 self.writable()?;
-                device.zero(offset, length, durable)
+                device.zero(offset, length, false)
             }
             command::WRITE_ZEROES => {
                 self.check_range(request, flag::FUA | flag::NO_HOLE | flag::FAST_ZERO, Trouble::NO_SPACE)?;
                 self.writable()?;
-                device.zero(offset, length, durable)
+                device.zero(offset, length, false)
             }
             command::CACHE => {
                 self.check_range(request, 0, Trouble::INVALID)?;

@@ -9,11 +9,12 @@ use super::wire::{GREETING, OPTION, command, flag, option};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SIZE: usize = 3 << 20;
 
-/// A disk in memory, half of which is zeros.
-struct Memory(Mutex<Vec<u8>>);
+/// A disk in memory, half of which is zeros, and how often it was flushed.
+struct Memory(Mutex<Vec<u8>>, AtomicUsize);
 
 impl Device for Memory {
     fn size(&self) -> u64 {
@@ -40,6 +41,7 @@ impl Device for Memory {
     }
 
     fn flush(&self) -> Result<(), Trouble> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -65,7 +67,7 @@ impl Catalog for Arc<Memory> {
 fn memory() -> Arc<Memory> {
     let mut bytes: Vec<u8> = (0..SIZE).map(|at| ((at * 31) >> 3) as u8 | 1).collect();
     bytes[SIZE / 2..].fill(0);
-    Arc::new(Memory(Mutex::new(bytes)))
+    Arc::new(Memory(Mutex::new(bytes), AtomicUsize::new(0)))
 }
 
 /// What the server says to a client that says all this at once.
@@ -136,6 +138,7 @@ fn structured_replies_say_what_and_where() {
     said.extend(request(0, command::BLOCK_STATUS, 3, SIZE as u64 / 2 - 16, 32));
     said.extend(request(0, command::WRITE_ZEROES, 4, 0, SIZE as u32 + 1));
     said.extend(request(0, 99, 5, 0, 0));
+    said.extend(request(0, command::FLUSH, 6, 0, 0));
     let (done, output) = talk(&disk, &said);
     done.unwrap();
     let mut answers = &output[before..];
@@ -151,7 +154,6 @@ fn structured_replies_say_what_and_where() {
         answers = rest;
         data
     };
-    assert_eq!(next(1, 0, 1, 0), b"");
     let data = next(1, 1, 2, 13);
     assert_eq!((&data[..8], &data[9..12]), (&[0, 0, 0, 0, 0, 0, 0, 1][..], &b"abc"[..]));
     assert_eq!(next(1, 5, 3, 20), b"\0\0\0\x01\0\0\0\x10\0\0\0\0\0\0\0\x10\0\0\0\x03");
@@ -159,7 +161,10 @@ fn structured_replies_say_what_and_where() {
     assert_eq!(next(1, 0x8001, 4, past.len()), past);
     let unknown = b"\0\0\0\x16\0\x1ccommand 99 is not known here";
     assert_eq!(next(1, 0x8001, 5, unknown.len()), unknown);
+    // What came together is flushed together, and answered then.
+    assert_eq!((next(1, 0, 1, 0), next(1, 0, 6, 0)), (&b""[..], &b""[..]));
     assert!(answers.is_empty());
+    assert_eq!(disk.1.load(Ordering::Relaxed), 1);
 }
 
 #[test]

@@ -42,6 +42,17 @@ impl Disk {
         self.put(&changes, durable)
     }
 
+    /// Puts whole blocks, as far as the disk reaches; they are with the node when this returns.
+    pub(crate) fn put_blocks(&self, blocks: &[(u64, &[u8])]) -> Result<(), DiskError> {
+        self.check_write(0, 0)?;
+        let changes: Vec<Change<'_>> = blocks
+            .iter()
+            .map(|(block, bytes)| Change { block: *block, from: 0, bytes: (*bytes).into(), whole: true })
+            .collect();
+        let _shared = self.order.read();
+        self.put(&changes, false)
+    }
+
     /// Replaces a block, if it is there, by `bytes` and zeros after them, wherever the disk ends.
     pub(crate) fn put_last(&self, block: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let _alone = self.order.write();
@@ -174,7 +185,7 @@ impl Disk {
         }
     }
 
-    fn check_write(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+    pub(crate) fn check_write(&self, offset: u64, length: u64) -> Result<(), DiskError> {
         let held = self.held.as_ref().ok_or_else(|| DiskError::ReadOnly { name: self.head.name.clone() })?;
         self.check(offset, length)?;
         held.check(&self.head.name)

@@ -1,0 +1,113 @@
+//! Those who serve.
+
+use super::{COW, Disk, IMAGE, MEMORY, OKAPI, QEMU, fio};
+use crate::Fault;
+use crate::server::Server;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One contender and its disks.
+pub(super) struct Served {
+    pub(super) name: &'static str,
+    socket: PathBuf,
+    /// Its disks, and the names under which they are exported.
+    exports: Vec<(Disk, &'static str)>,
+    servers: Vec<Server>,
+    /// Filled with the image by a copy, as it has no image to begin with.
+    fill: Option<PathBuf>,
+}
+
+impl Served {
+    pub(super) fn has(&self, disk: Disk) -> bool {
+        self.exports.iter().any(|(its, _)| *its == disk)
+    }
+
+    pub(super) fn uri(&self, disk: Disk) -> String {
+        let (_, export) = self.exports.iter().find(|(its, _)| *its == disk).expect("only what it has is asked for");
+        format!("nbd+unix:///{export}?socket={}", self.socket.display())
+    }
+
+    /// Processes whose time is counted.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        self.servers.iter().map(Server::id).collect()
+    }
+
+    /// Brings its disks to where the bench begins.
+    pub(super) fn prepare(&self) -> Result<(), Fault> {
+        if let Some(image) = &self.fill {
+            for (disk, _) in self.exports.iter().filter(|(disk, _)| *disk != Disk::Diff) {
+                run(Command::new("nbdcopy").arg(image).arg(self.uri(*disk)))?;
+            }
+        }
+        if self.has(Disk::Diff) {
+            fio::scatter(&self.uri(Disk::Diff), IMAGE / 2)?;
+        }
+        Ok(())
+    }
+}
+
+/// A node, its images, and its NBD server.
+pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
+    let program = std::env::current_exe()?.with_file_name("okapi");
+    let (data, socket) = (folder.join("data"), folder.join("nbd.sock"));
+    let okapi = || {
+        let mut command = Command::new(&program);
+        command.env("OKAPI_DATA", &data).env_remove("OKAPI_SOCKET");
+        command
+    };
+    let node = data.join("okapi.sock");
+    let node = Server::start(okapi().arg("up"), || UnixStream::connect(&node))?;
+    run(okapi().args(["image", "import", "--quiet", "--name", "base"]).arg(image))?;
+    run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own"]))?;
+    let listen = format!("unix:{}", socket.display());
+    let nbd = Server::start(okapi().args(["nbd", "--listen", &listen]), || UnixStream::connect(&socket))?;
+    let exports = vec![(Disk::Base, "clone"), (Disk::Diff, "diff"), (Disk::Own, "own")];
+    Ok(vec![Served { name: OKAPI, socket, exports, servers: vec![nbd, node], fill: None }])
+}
+
+/// nbdkit with everything in memory.
+pub(super) fn memory(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
+    let size = IMAGE.to_string();
+    let fill = Some(image.to_owned());
+    Ok(vec![Served { fill, ..nbdkit(MEMORY, Disk::Own, folder, &["memory", &size])? }])
+}
+
+/// nbdkit with a filter that keeps what is written beside the image.
+pub(super) fn cow(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
+    let file = format!("file={}", image.display());
+    Ok(vec![nbdkit(COW, Disk::Diff, folder, &["--filter=cow", "file", &file])?])
+}
+
+fn nbdkit(name: &'static str, disk: Disk, folder: &Path, words: &[&str]) -> Result<Served, Fault> {
+    let socket = folder.join("nbd.sock");
+    let mut command = Command::new("nbdkit");
+    command.arg("--foreground").arg("--unix").arg(&socket).args(words);
+    let server = Server::start(&mut command, || UnixStream::connect(&socket))?;
+    Ok(Served { name, socket, exports: vec![(disk, "")], servers: vec![server], fill: None })
+}
+
+/// qemu-nbd with the image, and with a qcow2 file over it.
+pub(super) fn qemu(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
+    let copy = folder.join("own.raw");
+    std::fs::copy(image, &copy)?;
+    let over = folder.join("diff.qcow2");
+    run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(image).arg(&over))?;
+    let serve = |disk, format: &str, file: &Path| -> Result<Served, Fault> {
+        let socket = folder.join(format!("{format}.sock"));
+        let mut command = Command::new("qemu-nbd");
+        command.args(["--persistent", "--shared=8", "--format", format, "--socket"]).arg(&socket).arg(file);
+        let server = Server::start(&mut command, || UnixStream::connect(&socket))?;
+        Ok(Served { name: QEMU, socket, exports: vec![(disk, "")], servers: vec![server], fill: None })
+    };
+    Ok(vec![serve(Disk::Own, "raw", &copy)?, serve(Disk::Diff, "qcow2", &over)?])
+}
+
+fn run(command: &mut Command) -> Result<(), Fault> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|why| format!("{name} does not run: {why}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
+}
