@@ -1,7 +1,9 @@
-//! Disks over NBD, beside nbdkit and qemu-nbd: all serve at once and are asked one after the other, by fio, over unix
-//! sockets; medians over the rounds at the end.
+//! Disks over NBD, beside nbdkit and qemu-nbd: all serve at once and are asked one after the other, over unix sockets;
+//! medians over the rounds at the end. fio is slower than any of those it asks, so it is only shown beside a guest that
+//! costs next to nothing.
 
 mod fio;
+mod guest;
 mod served;
 
 use crate::goal::Goal;
@@ -48,49 +50,49 @@ pub(crate) enum Disk {
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "4 KiB random reads, 32 in flight",
-        job: Job { what: "randread", block: "4k", depth: 32, flush: false },
+        job: Job { what: "randread", block: 4, depth: 32, flush: false },
         disks: &[(OKAPI, Disk::Base), (MEMORY, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Times(MEMORY, 1.5)],
         late: Some(MEMORY),
     },
     Scenario {
         name: "128 KiB reads in order, 8 in flight",
-        job: Job { what: "read", block: "128k", depth: 8, flush: false },
+        job: Job { what: "read", block: 128, depth: 8, flush: false },
         disks: &[(OKAPI, Disk::Base), (MEMORY, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Times(MEMORY, 1.1)],
         late: None,
     },
     Scenario {
         name: "128 KiB writes in order, 8 in flight",
-        job: Job { what: "write", block: "128k", depth: 8, flush: false },
+        job: Job { what: "write", block: 128, depth: 8, flush: false },
         disks: &[(OKAPI, Disk::Own), (MEMORY, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Times(MEMORY, 1.0)],
         late: None,
     },
     Scenario {
         name: "4 KiB random reads of base and diff, 32 in flight",
-        job: Job { what: "randread", block: "4k", depth: 32, flush: false },
+        job: Job { what: "randread", block: 4, depth: 32, flush: false },
         disks: &[(OKAPI, Disk::Diff), (COW, Disk::Diff), (QEMU, Disk::Diff)],
         goals: &[Goal::Times(COW, 3.0), Goal::Beside(QEMU)],
         late: None,
     },
     Scenario {
         name: "4 KiB random writes, 32 in flight",
-        job: Job { what: "randwrite", block: "4k", depth: 32, flush: false },
+        job: Job { what: "randwrite", block: 4, depth: 32, flush: false },
         disks: &[(OKAPI, Disk::Own), (MEMORY, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Beside(MEMORY)],
         late: None,
     },
     Scenario {
         name: "4 KiB random writes, each made durable, one at a time",
-        job: Job { what: "randwrite", block: "4k", depth: 1, flush: true },
+        job: Job { what: "randwrite", block: 4, depth: 1, flush: true },
         disks: &[(OKAPI, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Beside(QEMU)],
         late: None,
     },
     Scenario {
         name: "4 KiB random writes, each made durable, 32 in flight",
-        job: Job { what: "randwrite", block: "4k", depth: 32, flush: true },
+        job: Job { what: "randwrite", block: 4, depth: 32, flush: true },
         disks: &[(OKAPI, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Beside(QEMU)],
         late: None,
@@ -108,17 +110,21 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
     let served = serve(options, folder.path(), &image)?;
     let (rounds, seconds) = if options.quick { (1, 1.0) } else { (options.rounds.unwrap_or(ROUNDS), 2.0) };
     for scenario in SCENARIOS.iter().filter(|scenario| options.wants_scenario(scenario.name)) {
-        let mut all: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
+        let (mut lean, mut by_fio) = (Runs::new(), Runs::new());
         for _ in 0..rounds {
             for (who, disk) in scenario.disks {
                 let Some(its) = served.iter().find(|its| its.name == *who && its.has(*disk)) else { continue };
-                all.entry(who).or_default().push(scenario.job.run(its, *disk, seconds)?);
+                lean.entry(who).or_default().push(guest::run(&scenario.job, its, *disk, seconds)?);
+                by_fio.entry(who).or_default().push(scenario.job.run(its, *disk, seconds)?);
             }
         }
-        show(scenario, &all);
+        show(scenario, &lean, &by_fio);
     }
     Ok(())
 }
+
+/// What each contender came to, round by round.
+type Runs = BTreeMap<&'static str, Vec<Run>>;
 
 /// Starts all that take part. Of those that are not installed the table says so.
 fn serve(options: &Options, folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
@@ -141,11 +147,14 @@ fn serve(options: &Options, folder: &Path, image: &Path) -> Result<Vec<Served>, 
     Ok(served)
 }
 
-fn show(scenario: &Scenario, all: &BTreeMap<&str, Vec<Run>>) {
+fn show(scenario: &Scenario, all: &Runs, by_fio: &Runs) {
     println!("\n{}", scenario.name);
-    let middle =
-        |who: &str, figure: fn(&Run) -> f64| all.get(who).map(|runs| median(runs.iter().map(figure).collect()));
-    let mut table = Table::new(&["", "", "a second", "bytes/s", "p50 us", "p99 us", "server CPU us each"]);
+    let of = |runs: &Runs, who: &str, figure: fn(&Run) -> f64| {
+        runs.get(who).map(|runs| median(runs.iter().map(figure).collect()))
+    };
+    let middle = |who: &str, figure: fn(&Run) -> f64| of(all, who, figure);
+    let headings = ["", "", "a second", "bytes/s", "p50 us", "p99 us", "server CPU us each", "a second, asked by fio"];
+    let mut table = Table::new(&headings);
     for (who, _) in scenario.disks.iter().filter(|(who, _)| all.contains_key(who)) {
         let figure = |figure| middle(who, figure).unwrap_or(f64::NAN);
         table.row([
@@ -156,6 +165,7 @@ fn show(scenario: &Scenario, all: &BTreeMap<&str, Vec<Run>>) {
             format!("{:.0}", figure(|run| run.p50)),
             format!("{:.0}", figure(|run| run.p99)),
             format!("{:.2}", figure(|run| run.cpu)),
+            amount(of(by_fio, who, |run| run.rate).unwrap_or(f64::NAN)),
         ]);
     }
     table.print();

@@ -1,16 +1,16 @@
-//! fio, which asks.
+//! fio, which asks as people do.
 
 use super::Disk;
 use super::served::Served;
 use crate::Fault;
-use crate::server::cpu_of;
 use std::process::Command;
 
 /// What it does.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job {
     pub(super) what: &'static str,
-    pub(super) block: &'static str,
+    /// In KiB.
+    pub(super) block: u32,
     pub(super) depth: u32,
     /// Whether a flush follows each write.
     pub(super) flush: bool,
@@ -31,17 +31,21 @@ pub(super) struct Run {
 }
 
 impl Job {
-    /// Asks one disk for so many seconds.
+    /// Bytes of a request.
+    pub(super) fn bytes(&self) -> usize {
+        (self.block as usize) << 10
+    }
+
+    /// Has fio ask one disk for so many seconds.
     pub(super) fn run(&self, of: &Served, disk: Disk, seconds: f64) -> Result<Run, Fault> {
         let mut command = fio(&of.uri(disk), self.what, self.block, self.depth);
         command.args(["--time_based", "--output-format=json", &format!("--runtime={seconds}s")]);
         if self.flush {
             command.arg("--fsync=1");
         }
-        let cpu = || of.processes().iter().map(|process| cpu_of(*process)).sum::<Result<f64, _>>();
-        let before = cpu()?;
+        let before = of.cpu()?;
         let text = succeed(&mut command)?;
-        let used = cpu()? - before;
+        let used = of.cpu()? - before;
         // Notes may stand before it.
         let start = text.find('{').ok_or("fio printed no figures")?;
         let told: serde_json::Value = serde_json::from_str(&text[start..])?;
@@ -61,7 +65,7 @@ impl Job {
 
 /// Writes anew so many bytes of a disk, at places that are the same each time and none twice.
 pub(super) fn scatter(uri: &str, bytes: u64) -> Result<(), Fault> {
-    let mut command = fio(uri, "randwrite", "4k", 32);
+    let mut command = fio(uri, "randwrite", 4, 32);
     succeed(command.args(["--randseed=7", &format!("--io_size={bytes}")])).map(drop)
 }
 
@@ -70,10 +74,10 @@ pub(super) fn version() -> Result<String, Fault> {
     Ok(succeed(Command::new("fio").arg("--version"))?.trim().to_owned())
 }
 
-fn fio(uri: &str, what: &str, block: &str, depth: u32) -> Command {
+fn fio(uri: &str, what: &str, block: u32, depth: u32) -> Command {
     let mut command = Command::new("fio");
     command.args(["--name=disk", "--ioengine=nbd", &format!("--uri={uri}"), &format!("--rw={what}")]);
-    command.args([&format!("--bs={block}"), &format!("--iodepth={depth}"), "--refill_buffers=0"]);
+    command.args([&format!("--bs={block}k"), &format!("--iodepth={depth}"), "--refill_buffers=0"]);
     command
 }
 

@@ -23,14 +23,21 @@ impl Served {
         self.exports.iter().any(|(its, _)| *its == disk)
     }
 
-    pub(super) fn uri(&self, disk: Disk) -> String {
-        let (_, export) = self.exports.iter().find(|(its, _)| *its == disk).expect("only what it has is asked for");
-        format!("nbd+unix:///{export}?socket={}", self.socket.display())
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
     }
 
-    /// Processes whose time is counted.
-    pub(super) fn processes(&self) -> Vec<u32> {
-        self.servers.iter().map(Server::id).collect()
+    pub(super) fn export(&self, disk: Disk) -> &'static str {
+        self.exports.iter().find(|(its, _)| *its == disk).expect("only what it has is asked for").1
+    }
+
+    pub(super) fn uri(&self, disk: Disk) -> String {
+        format!("nbd+unix:///{}?socket={}", self.export(disk), self.socket.display())
+    }
+
+    /// Seconds of processor time of all that serves, threads that have ended counted too.
+    pub(super) fn cpu(&self) -> Result<f64, Fault> {
+        self.servers.iter().map(|server| server.whole_cpu()).sum()
     }
 
     /// Brings its disks to where the bench begins.
@@ -58,7 +65,7 @@ pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
     };
     let node = data.join("okapi.sock");
     let node = Server::start(okapi().arg("up"), || UnixStream::connect(&node))?;
-    run(okapi().args(["image", "import", "--quiet", "--name", "base"]).arg(image))?;
+    run(okapi().args(["image", "import", "--quiet"]).arg(image).arg("base"))?;
     run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own"]))?;
     let listen = format!("unix:{}", socket.display());
     let nbd = Server::start(okapi().args(["nbd", "--listen", &listen]), || UnixStream::connect(&socket))?;

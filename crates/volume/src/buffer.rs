@@ -6,6 +6,7 @@
 
 mod core;
 mod drain;
+pub(crate) mod kept;
 pub(crate) mod pool;
 mod units;
 
@@ -94,6 +95,7 @@ impl Drop for Buffered {
         if let Err(error) = core.drain() {
             tracing::warn!(%error, "what was buffered, and never flushed, is lost");
         }
+        core.keep();
         drop(core);
     }
 }

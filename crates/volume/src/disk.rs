@@ -1,5 +1,6 @@
 //! A disk that is open.
 
+use crate::buffer::kept::Kept;
 use crate::buffer::pool::Pool;
 use crate::disks::Inner;
 use crate::fault::{DiskError, DisksError};
@@ -7,6 +8,7 @@ use crate::head::Head;
 use crate::holding::Held;
 use crate::presence::State;
 use crate::view::{Layer, View, fetch};
+use okapi_client::Generation;
 use parking_lot::RwLock;
 use std::ops::Range;
 use std::sync::Arc;
@@ -268,6 +270,16 @@ impl Disk {
     /// Whether any of these blocks is its own.
     pub(crate) fn is_own(&self, blocks: Range<u64>) -> bool {
         self.top.presence.next_there(blocks).is_some()
+    }
+
+    /// The generation of its head before it was opened for writing, and that by which it was.
+    pub(crate) fn claim(&self) -> Option<(Generation, Generation)> {
+        self.held.as_ref()?.claim.get().copied()
+    }
+
+    /// What is kept of disks that are closed.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.inner.kept
     }
 
     /// The memory that buffers share.

@@ -1,5 +1,6 @@
 //! The directory of disks in a grid: the door.
 
+use crate::buffer::kept::Kept;
 use crate::buffer::pool::Pool;
 use crate::cache::Cache;
 use crate::directory::Directory;
@@ -8,13 +9,13 @@ use crate::fault::{DiskError, DisksError};
 use crate::head::Head;
 use crate::holding::Held;
 use crate::lease::{Lease, now};
-use crate::limits::{BASE_BLOCK, BLOCK_BITS, GRID_BLOCK};
+use crate::limits::{BASE_BLOCK, BLOCK_BITS, GRID_BLOCK, VIEWS_KEPT};
 use crate::place::Number;
 use crate::puts::Puts;
 use crate::view::{Layer, View};
 use okapi_client::{Client, Durability, Fault, Generation, Grid, GridCreate, GridError, Status, Token};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::Thread;
@@ -34,9 +35,13 @@ pub(crate) struct Inner {
     /// What parents show, as long as somebody looks. A head is put whenever its disk may be written to, so that what was
     /// seen under one generation cannot change.
     views: Mutex<HashMap<(Number, Generation), Weak<View>>>,
+    /// Those looked through lately: whoever opens a disk again shortly after finds what is in memory.
+    recent: Mutex<VecDeque<Arc<View>>>,
     pub(crate) cache: Arc<Cache>,
     /// What disks that are written to have in memory.
     pub(crate) buffers: Arc<Pool>,
+    /// What was in memory of those that are closed.
+    pub(crate) kept: Kept,
     /// How often the node went away with puts that no sync had covered.
     losses: AtomicU64,
     /// The thread that renews leases.
@@ -92,6 +97,8 @@ impl Disks {
             views: Mutex::default(),
             cache: Arc::new(Cache::new(cache)),
             buffers: Arc::new(Pool::new(cache)),
+            kept: Kept::default(),
+            recent: Mutex::default(),
             losses: AtomicU64::new(0),
             keeper: Mutex::default(),
         }));
@@ -209,8 +216,17 @@ impl Disks {
 }
 
 impl Inner {
-    /// What shows through the disk `of` to those built on it; kept as long as one of them is open.
+    /// What shows through the disk `of` to those built on it.
     pub(crate) fn view(&self, of: &Head) -> Result<Arc<View>, DisksError> {
+        let view = self.view_of(of)?;
+        let mut recent = self.recent.lock();
+        recent.retain(|other| !Arc::ptr_eq(other, &view));
+        recent.push_front(view.clone());
+        recent.truncate(VIEWS_KEPT);
+        Ok(view)
+    }
+
+    fn view_of(&self, of: &Head) -> Result<Arc<View>, DisksError> {
         let key = (of.number, self.generation(of)?.0);
         if let Some(view) = self.views.lock().get(&key).and_then(Weak::upgrade) {
             return Ok(view);

@@ -10,7 +10,7 @@ use crate::puts::Puts;
 use okapi_client::{Generation, GetAsk, Status, flags};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 /// Attempts to take disks whose heads others change meanwhile.
@@ -21,6 +21,8 @@ const ATTEMPTS: usize = 4;
 pub(crate) struct Held {
     inner: Weak<Inner>,
     pub(crate) number: Number,
+    /// The generation of the disk's head before it was taken, and that by which it was.
+    pub(crate) claim: OnceLock<(Generation, Generation)>,
     /// Of the lease as it was last put.
     generation: Mutex<Generation>,
     /// Until when nobody else can have taken it: milliseconds after `began`.
@@ -143,6 +145,11 @@ impl Inner {
                 let children = directory.children_names(head);
                 return Err(DisksError::HasChildren { name: head.name.clone(), children });
             }
+            for ((before, head), held) in claimed.iter().zip(&held) {
+                if let Some((after, _)) = directory.get(head.number) {
+                    held.claim.get_or_init(|| (*before, *after));
+                }
+            }
             return Ok(claimed.into_iter().map(|(_, head)| head).zip(held).collect());
         }
         Err(DisksError::Changed { name: names.first().copied().unwrap_or_default().to_owned() })
@@ -169,6 +176,7 @@ impl Inner {
             let new = Arc::new(Held {
                 inner: Arc::downgrade(self),
                 number: head.number,
+                claim: OnceLock::new(),
                 generation: Mutex::new(outcome.generation),
                 until: AtomicU64::new(u64::try_from(LEASE.as_millis() / 2).expect("a lease is short")),
                 began: asked,

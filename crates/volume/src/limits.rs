@@ -28,6 +28,8 @@ pub const BASE_BLOCK: BlockSize = BlockSize::new(64 << 10).expect("a power of tw
 pub const GRID_BLOCK: BlockSize = BlockSize::DEFAULT;
 /// Bytes of what parents show that are kept in memory, and of what buffers hold, unless another limit is asked for.
 pub const CACHE_DEFAULT: usize = 256 << 20;
+/// Disks of which what shows through them is kept in memory when nobody built on them is open any more.
+pub const VIEWS_KEPT: usize = 8;
 /// The part of the memory for buffers, one in so many, that may be written and not durable before writers have to wait.
 pub const BUFFER_PINNED_PART: usize = 2;
 /// How long what is written waits in memory, so that what is written again is put once.
@@ -36,6 +38,8 @@ pub const DRAIN_EVERY: Duration = Duration::from_secs(1);
 pub const SYNC_EVERY: u32 = 5;
 /// Bytes that are put together.
 pub const DRAIN_BYTES: usize = 4 << 20;
+/// Groups of 16 blocks up to which a flush puts what is dirty durably at once, rather than first and then all of it.
+pub const FLUSHED_AT_ONCE: usize = 64;
 /// Ranges that are zeroed between two flushes, at most.
 pub const ZEROED_MAX: usize = 1 << 14;
 /// How long a lease holds after it was renewed.

@@ -9,6 +9,9 @@ use parking_lot::{Mutex, RwLock};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Bytes that are read although a part of them was asked for.
+const FETCHED_MAX: u64 = 64 << 10;
+
 /// A disk and what is in memory of it.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -45,7 +48,10 @@ struct Bit {
 impl Core {
     pub(super) fn new(disk: Disk) -> Self {
         Self {
-            units: Arc::new(Units::new(disk.head().blocks(), disk.pool())),
+            units: disk
+                .claim()
+                .and_then(|(before, _)| disk.kept().take(disk.head().number, before))
+                .unwrap_or_else(|| Arc::new(Units::new(disk.head().blocks(), disk.pool()))),
             block: u64::from(disk.head().block_size.bytes()),
             order: RwLock::new(()),
             owed: Mutex::default(),
@@ -119,6 +125,16 @@ impl Core {
         self.disk.status(offset, length)
     }
 
+    /// Nobody has it open any more: what is in memory may be of use to whoever opens it next.
+    pub(super) fn keep(&self) {
+        if let Some((_, after)) = self.disk.claim()
+            && self.units.pinned() == 0
+            && !self.units.is_empty()
+        {
+            self.disk.kept().keep(self.disk.head().number, after, self.units.clone());
+        }
+    }
+
     /// Whether some of these bytes are in blocks of the disk's own.
     fn is_own(&self, offset: u64, length: u64) -> bool {
         length > 0 && self.disk.is_own(offset / self.block..(offset + length).div_ceil(self.block))
@@ -149,21 +165,27 @@ impl Core {
         if missed.is_empty() { Ok(()) } else { self.fetch(piece, version, &missed, into) }
     }
 
-    /// Reads blocks of the disk's own, and keeps them.
+    /// Reads blocks of the disk's own, and keeps them; where blocks are small, with those beside them.
     fn fetch(&self, piece: &Piece, version: u64, missed: &[Bit], into: &mut [u8]) -> Result<(), DiskError> {
-        let (first, last) = (missed[0].block, missed[missed.len() - 1].block);
-        let end = ((last + 1) * self.block).min(self.disk.size());
-        let start = first * self.block;
+        let (mut first, mut last) = (missed[0].block, missed[missed.len() - 1].block);
+        if self.block * LEAF <= FETCHED_MAX {
+            first = piece.leaf * LEAF;
+            last = (first + LEAF).min(self.disk.head().blocks()) - 1;
+        }
+        let (start, end) = (first * self.block, ((last + 1) * self.block).min(self.disk.size()));
         let mut bytes = vec![0; usize::try_from(end - start).expect("a leaf fits into memory")];
         self.disk.read_at(start, &mut bytes)?;
-        let mut leaf = self.units.leaf_or_new(piece.leaf).write();
         for bit in missed {
-            let from = ((bit.block - first) * self.block) as usize;
-            let block = &bytes[from..bytes.len().min(from + self.block as usize)];
-            into[bit.at..bit.at + bit.length].copy_from_slice(&block[bit.from..bit.from + bit.length]);
-            // Whatever was written meanwhile is newer.
-            if leaf.version == version && leaf.units[(bit.block % LEAF) as usize].is_none() {
-                self.units.insert(&mut leaf, bit.block, block.into(), Stage::Clean);
+            let from = ((bit.block - first) * self.block) as usize + bit.from;
+            into[bit.at..bit.at + bit.length].copy_from_slice(&bytes[from..from + bit.length]);
+        }
+        let mut leaf = self.units.leaf_or_new(piece.leaf).write();
+        // Whatever was written meanwhile is newer.
+        if leaf.version == version {
+            for (block, bytes) in (first..=last).zip(bytes.chunks(self.block as usize)) {
+                if self.disk.state(block) == State::Data && leaf.units[(block % LEAF) as usize].is_none() {
+                    self.units.insert(&mut leaf, block, bytes.into(), Stage::Clean);
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::units::{LEAF, Stage};
 use crate::fault::DiskError;
-use crate::limits::{DRAIN_BYTES, ZEROED_MAX};
+use crate::limits::{DRAIN_BYTES, FLUSHED_AT_ONCE, ZEROED_MAX};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ impl Core {
         if self.units.dirty().is_empty() {
             return Ok(());
         }
-        self.put_dirty(&mut self.owed.lock())
+        self.put_dirty(&mut self.owed.lock(), false)
     }
 
     /// The same, and makes it durable, if there is anything that is not.
@@ -70,9 +70,12 @@ impl Core {
 
     /// Makes all that was written before durable.
     pub(super) fn settle(&self, owed: &mut Owed) -> Result<(), DiskError> {
+        if owed.is_nothing() && self.units.dirty().len() <= FLUSHED_AT_ONCE {
+            return self.put_dirty(owed, true);
+        }
         let mut attempts = 0;
         loop {
-            self.put_dirty(owed)?;
+            self.put_dirty(owed, false)?;
             match self.disk.flush() {
                 Ok(()) => break,
                 Err(DiskError::Lost { .. }) if attempts < ATTEMPTS => {
@@ -94,7 +97,7 @@ impl Core {
         Ok(())
     }
 
-    fn put_dirty(&self, owed: &mut Owed) -> Result<(), DiskError> {
+    fn put_dirty(&self, owed: &mut Owed, durable: bool) -> Result<(), DiskError> {
         loop {
             let mut leaves = Vec::new();
             let mut blocks: Vec<(u64, Range<usize>)> = Vec::new();
@@ -110,13 +113,15 @@ impl Core {
                 return Ok(());
             }
             let all: Vec<(u64, &[u8])> = blocks.iter().map(|(block, at)| (*block, &staging[at.clone()])).collect();
-            let put = self.disk.put_blocks(&all);
+            let put = self.disk.put_blocks(&all, durable);
             drop(all);
             owed.staging = staging;
             for leaf in leaves {
                 let is_back = put.is_err() && self.restage(leaf, Stage::Flying, Stage::Dirty);
                 if is_back {
                     self.units.dirty().insert(leaf);
+                } else if put.is_ok() && durable {
+                    self.restage(leaf, Stage::Flying, Stage::Clean);
                 } else if put.is_ok() {
                     self.restage(leaf, Stage::Flying, Stage::Relaxed);
                     owed.relaxed.insert(leaf);

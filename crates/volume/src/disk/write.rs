@@ -42,15 +42,15 @@ impl Disk {
         self.put(&changes, durable)
     }
 
-    /// Puts whole blocks, as far as the disk reaches; they are with the node when this returns.
-    pub(crate) fn put_blocks(&self, blocks: &[(u64, &[u8])]) -> Result<(), DiskError> {
+    /// Puts whole blocks, as far as the disk reaches.
+    pub(crate) fn put_blocks(&self, blocks: &[(u64, &[u8])], durable: bool) -> Result<(), DiskError> {
         self.check_write(0, 0)?;
         let changes: Vec<Change<'_>> = blocks
             .iter()
             .map(|(block, bytes)| Change { block: *block, from: 0, bytes: (*bytes).into(), whole: true })
             .collect();
         let _shared = self.order.read();
-        self.put(&changes, false)
+        self.put(&changes, durable)
     }
 
     /// Replaces a block, if it is there, by `bytes` and zeros after them, wherever the disk ends.
