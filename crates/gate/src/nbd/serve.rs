@@ -1,9 +1,9 @@
 //! Requests and their answers.
 
-use super::device::Trouble;
 use super::handshake::Agreed;
 use super::input::Input;
 use super::wire::{ALLOCATION_ID, HOLE_OF_ZEROES, REQUEST_MAX, Request, chunk, command, flag, simple, structured};
+use crate::device::Trouble;
 use std::io::{self, Read, Write};
 
 /// Bytes of a write that are passed on, and of a read that are sent, at a time.

@@ -1,9 +1,9 @@
-//! What is behind an export.
+//! What is behind a door.
 
 use okapi_client::Status;
 use okapi_volume::{Content, Disk, DiskError};
 
-/// What is behind an export: a disk, or what a test has instead.
+/// What is behind a door: a disk, or what a test has instead.
 pub trait Device: Send + Sync {
     /// Its size in bytes.
     fn size(&self) -> u64;
@@ -36,10 +36,10 @@ pub trait Device: Send + Sync {
     fn is_zero(&self, offset: u64, length: u64) -> Result<(bool, u64), Trouble>;
 }
 
-/// Why a request failed: a number that the protocol has, and words.
+/// Why a request failed: a number, and words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// One of the protocol's errors.
+    /// One of NBD's errors, which are those of Unix.
     pub(crate) error: u32,
     /// What failed.
     pub(crate) text: String,

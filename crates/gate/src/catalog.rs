@@ -1,6 +1,6 @@
 //! What is served, by name.
 
-use super::device::Device;
+use crate::device::Device;
 use okapi_volume::{Access, Disk, Disks, DisksError};
 use parking_lot::Mutex;
 use std::collections::HashMap;
