@@ -5,6 +5,8 @@ mod catalog;
 mod device;
 pub mod nbd;
 mod socket;
+#[cfg(feature = "vhost")]
+pub mod vhost;
 
 pub use catalog::{Catalog, DiskCatalog, Refused};
 pub use device::{Device, Trouble};
