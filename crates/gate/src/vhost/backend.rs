@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::{VhostUserBackend, VringMutex, VringT};
+use vhost_user_backend::{VhostUserBackend, VringMutex, VringState, VringT};
 use virtio_bindings::bindings::virtio_blk as blk;
 use virtio_queue::QueueT;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -55,9 +55,22 @@ impl Backend {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
-    /// Answers what is in a queue, until it is empty.
+    /// Answers what is in a queue, until it is empty or stopped.
     fn work(&self, worker: &mut Worker, ring: &VringMutex<Memory>) -> Result<(), Stopped> {
-        let mut untold: Option<Instant> = None;
+        let mut untold = None;
+        let done = self.drain(worker, ring, &mut untold);
+        // Whatever ended it, the machine waits for what was answered.
+        let told = untold.map_or(Ok(()), |_| tell(&mut ring.get_mut()));
+        done.and(told)
+    }
+
+    /// `untold`: since when there are answers that the machine has not been told of.
+    fn drain(
+        &self,
+        worker: &mut Worker,
+        ring: &VringMutex<Memory>,
+        untold: &mut Option<Instant>,
+    ) -> Result<(), Stopped> {
         let mut quiet = false;
         loop {
             // Whoever stops the queue waits for what is being answered, and finds all before it answered.
@@ -77,10 +90,7 @@ impl Backend {
                 }
             }
             if untold.take().is_some() {
-                if state.needs_notification()? {
-                    // What fails here is the monitor's: it has closed its end.
-                    let _ = state.signal_used_queue();
-                }
+                tell(&mut state)?;
             } else if state.enable_notification()? {
                 quiet = false;
             } else {
@@ -94,6 +104,15 @@ impl Backend {
         let through = !flushes || !self.write_back.load(Ordering::Acquire);
         self.served.write_through.store(through, Ordering::Release);
     }
+}
+
+/// Tells the machine that there are answers, if it wants to know.
+fn tell(state: &mut VringState<Memory>) -> Result<(), Stopped> {
+    if state.needs_notification()? {
+        // What fails here is the monitor's: it has closed its end.
+        let _ = state.signal_used_queue();
+    }
+    Ok(())
 }
 
 impl VhostUserBackend for Backend {
@@ -168,6 +187,14 @@ impl VhostUserBackend for Backend {
 
     fn queues_per_thread(&self) -> Vec<u64> {
         (0..self.workers.len()).map(|queue| 1 << queue).collect()
+    }
+
+    /// Whoever stops a queue goes on when its thread has let go of it, and the machine has been told.
+    fn stop_vring(&self, queue: u32) -> io::Result<()> {
+        if let Some(worker) = self.workers.get(queue as usize) {
+            drop(worker.lock());
+        }
+        Ok(())
     }
 
     fn handle_event(&self, event: u16, _: EventSet, rings: &[VringMutex<Memory>], thread: usize) -> io::Result<()> {
