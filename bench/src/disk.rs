@@ -2,6 +2,7 @@
 //! medians over the rounds at the end. fio is slower than any of those it asks, so it is only shown beside a guest that
 //! costs next to nothing.
 
+mod fan;
 mod fio;
 mod guest;
 mod served;
@@ -24,6 +25,8 @@ const QEMU: &str = "qemu-nbd";
 /// Bytes of the image: twice what a small guest has, so that nothing is decided by what a processor keeps to itself.
 const IMAGE: u64 = 128 << 20;
 const ROUNDS: usize = 5;
+/// What the part about many machines is called.
+const MACHINES: &str = "254 machines from one image";
 
 /// What is asked of the disks.
 struct Scenario {
@@ -120,7 +123,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         }
         show(scenario, &lean, &by_fio);
     }
-    Ok(())
+    drop(served);
+    if options.wants_scenario(MACHINES) { fan::run(options) } else { Ok(()) }
 }
 
 /// What each contender came to, round by round.

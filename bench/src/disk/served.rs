@@ -54,17 +54,23 @@ impl Served {
     }
 }
 
-/// A node, its images, and its NBD server.
-pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
-    let program = std::env::current_exe()?.with_file_name("okapi");
-    let (data, socket) = (folder.join("data"), folder.join("nbd.sock"));
-    let okapi = || {
+/// A node of its own in a folder, and how it is asked.
+pub(super) fn okapi_node(data: &Path) -> Result<(impl Fn() -> Command + use<>, Server), Fault> {
+    let (program, data) = (std::env::current_exe()?.with_file_name("okapi"), data.to_owned());
+    let socket = data.join("okapi.sock");
+    let okapi = move || {
         let mut command = Command::new(&program);
-        command.env("OKAPI_DATA", &data).env_remove("OKAPI_SOCKET");
+        command.env("OKAPI_DATA", &data).env_remove("OKAPI_SOCKET").env_remove("OKAPI_NODE");
         command
     };
-    let node = data.join("okapi.sock");
-    let node = Server::start(okapi().arg("up"), || UnixStream::connect(&node))?;
+    let node = Server::start(okapi().arg("up"), || UnixStream::connect(&socket))?;
+    Ok((okapi, node))
+}
+
+/// A node, its images, and its NBD server.
+pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
+    let socket = folder.join("nbd.sock");
+    let (okapi, node) = okapi_node(&folder.join("data"))?;
     run(okapi().args(["image", "import", "--quiet"]).arg(image).arg("base"))?;
     run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own"]))?;
     let listen = format!("unix:{}", socket.display());
@@ -110,7 +116,8 @@ pub(super) fn qemu(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
     Ok(vec![serve(Disk::Own, "raw", &copy)?, serve(Disk::Diff, "qcow2", &over)?])
 }
 
-fn run(command: &mut Command) -> Result<(), Fault> {
+/// Runs a command that must end well.
+pub(super) fn run(command: &mut Command) -> Result<(), Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|why| format!("{name} does not run: {why}"))?;
     if output.status.success() {

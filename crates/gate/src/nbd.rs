@@ -4,8 +4,6 @@
 //! sends that at once. What it holds is bounded whatever the other end says: a write is passed on as it comes, a read is
 //! sent as it is read, and whoever does not read is not read from.
 
-mod catalog;
-mod device;
 mod handshake;
 mod input;
 mod listen;
@@ -14,6 +12,4 @@ mod serve;
 mod tests;
 mod wire;
 
-pub use catalog::{Catalog, DiskCatalog, Refused};
-pub use device::{Device, Trouble};
 pub use listen::{ListenError, Server, uri};

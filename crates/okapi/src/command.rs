@@ -31,6 +31,8 @@ mod stat;
 mod status;
 mod top;
 pub(crate) mod up;
+#[cfg(feature = "vhost")]
+mod vhost;
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Key(key::Args),
     Demo(demo::Args),
     Nbd(nbd::Args),
+    #[cfg(feature = "vhost")]
+    Vhost(vhost::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -97,13 +101,23 @@ pub(crate) const GROUPS: [(&str, &[&str]); 8] = [
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
-    ("Disks", &["image", "nbd"]),
+    ("Disks", if cfg!(feature = "vhost") { &["image", "nbd", "vhost"] } else { &["image", "nbd"] }),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
 ];
 
 impl Command {
+    /// Whether it serves others, and says meanwhile what wants attention.
+    pub(crate) fn serves(&self) -> bool {
+        match self {
+            Self::Up(_) => true,
+            #[cfg(feature = "vhost")]
+            Self::Vhost(_) => true,
+            _ => false,
+        }
+    }
+
     /// Runs the command; `matches` are those of the command itself.
     pub(crate) fn run(self, mut session: Session, matches: &ArgMatches) -> Result<(), Failure> {
         let done = match self {
@@ -116,6 +130,8 @@ impl Command {
             Self::Key(args) => args.run(&mut session),
             Self::Demo(args) => args.run(&mut session),
             Self::Nbd(args) => args.run(&mut session),
+            #[cfg(feature = "vhost")]
+            Self::Vhost(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),

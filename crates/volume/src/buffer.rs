@@ -65,6 +65,14 @@ impl Buffered {
         self.core().write_zeroes(offset, length)
     }
 
+    /// Puts what was written before: it is with the node when this returns, and outlives this process.
+    ///
+    /// # Errors
+    /// As of [`Self::flush`].
+    pub fn drain(&self) -> Result<(), DiskError> {
+        self.core().drain()
+    }
+
     /// Waits until all that was written before is durable.
     ///
     /// # Errors

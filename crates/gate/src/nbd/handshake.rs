@@ -1,12 +1,12 @@
 //! Which export, and how to speak: what comes before the first request.
 
-use super::catalog::{Catalog, Refused};
-use super::device::Device;
 use super::input::Input;
 use super::wire::{
     ALLOCATION, ALLOCATION_ID, FIXED_NEWSTYLE, GREETING, NAME_MAX, NO_ZEROES, OPTION, OPTION_REPLY, REQUEST_MAX, can,
     four, info, option, reply, two,
 };
+use crate::catalog::{Catalog, Refused};
+use crate::device::Device;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 

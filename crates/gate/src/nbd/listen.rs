@@ -1,9 +1,10 @@
 //! Who comes in: sockets, and a thread for each connection.
 
-use super::catalog::Catalog;
 use super::handshake::shake;
 use super::input::Input;
 use super::serve::{INPUT, serve};
+use crate::catalog::Catalog;
+use crate::socket;
 use okapi_client::Target;
 use parking_lot::{Condvar, Mutex};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -11,9 +12,8 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl Server {
         };
         let (fd, address, accept): (OwnedFd, Target, Accept) = match target {
             Target::Unix(path) => {
-                let listener = bind_unix(path).map_err(failed)?;
+                let listener = socket::bind(path).map_err(failed)?;
                 self.sockets.push(path.clone());
                 let fd = listener.try_clone().map_err(failed)?.into();
                 (fd, target.clone(), Box::new(move || Ok(Box::new(listener.accept()?.0))))
@@ -156,16 +156,6 @@ impl Drop for Server {
 }
 
 type Accept = Box<dyn Fn() -> io::Result<Box<dyn Stream>> + Send>;
-
-/// Listens on a socket that only its owner may use. What a server that was killed has left there is replaced.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if path.exists() && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
 
 fn welcome_all(accept: &Accept, guests: &Arc<Guests>, catalog: &Arc<dyn Catalog>) {
     loop {

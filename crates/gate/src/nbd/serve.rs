@@ -1,9 +1,9 @@
 //! Requests and their answers.
 
-use super::device::Trouble;
 use super::handshake::Agreed;
 use super::input::Input;
 use super::wire::{ALLOCATION_ID, HOLE_OF_ZEROES, REQUEST_MAX, Request, chunk, command, flag, simple, structured};
+use crate::device::Trouble;
 use std::io::{self, Read, Write};
 
 /// Bytes of a write that are passed on, and of a read that are sent, at a time.
@@ -12,7 +12,7 @@ const PIECE: usize = 1 << 20;
 pub(crate) const INPUT: usize = PIECE + (64 << 10);
 /// Room for what goes.
 const OUTPUT: usize = PIECE + (64 << 10);
-/// Requests that wait for one flush together.
+/// Writes and flushes that are settled together.
 const OWED_MAX: usize = 256;
 /// Runs that one answer about block status tells of.
 const RUNS_MAX: usize = 4096;
@@ -47,7 +47,7 @@ pub(crate) fn serve<R: Read, W: Write>(input: &mut Input<R>, output: W, agreed: 
             command::BLOCK_STATUS => answers.block_status(&request)?,
             command::FLUSH => answers.owe(&request)?,
             _ => match answers.other(&request) {
-                Ok(()) if request.flags & flag::FUA != 0 => answers.owe(&request)?,
+                Ok(()) if request.command != command::CACHE => answers.owe(&request)?,
                 done => answers.done(&request, done)?,
             },
         }
@@ -59,13 +59,14 @@ struct Answers<'a, W> {
     output: W,
     buffer: Box<[u8]>,
     filled: usize,
-    /// Requests that are done but for being durable: of all that have come together one flush makes them so.
+    /// Writes and flushes that are done but for being handed over, or being durable: all that have come together become so
+    /// together.
     owed: Vec<Request>,
     agreed: &'a Agreed,
 }
 
 impl<W: Write> Answers<'_, W> {
-    /// Answers a request once a flush has covered it.
+    /// Answers a request once what it has written is where it must be.
     fn owe(&mut self, request: &Request) -> io::Result<()> {
         self.owed.push(*request);
         if self.owed.len() < OWED_MAX { Ok(()) } else { self.settle() }
@@ -75,9 +76,11 @@ impl<W: Write> Answers<'_, W> {
         if self.owed.is_empty() {
             return Ok(());
         }
-        let flushed = self.agreed.device.flush();
+        let device = &self.agreed.device;
+        let is_flush = |request: &Request| request.command == command::FLUSH || request.flags & flag::FUA != 0;
+        let settled = if self.owed.iter().any(is_flush) { device.flush() } else { device.hand_over() };
         for request in std::mem::take(&mut self.owed) {
-            self.done(&request, flushed.clone())?;
+            self.done(&request, settled.clone())?;
         }
         Ok(())
     }
@@ -157,7 +160,7 @@ impl<W: Write> Answers<'_, W> {
                 at += bytes.len() as u64;
             }
         })?;
-        if done.is_ok() && request.flags & flag::FUA != 0 { self.owe(request) } else { self.done(request, done) }
+        if done.is_ok() { self.owe(request) } else { self.done(request, done) }
     }
 
     fn other(&mut self, request: &Request) -> Result<(), Trouble> {

@@ -1,11 +1,11 @@
 //! Conversations over plain memory: as they should be, and as they should not.
 
-use super::catalog::{Catalog, Refused};
-use super::device::{Device, Trouble};
 use super::handshake::shake;
 use super::input::Input;
 use super::serve::{INPUT, serve};
 use super::wire::{GREETING, OPTION, command, flag, option};
+use crate::catalog::{Catalog, Refused};
+use crate::device::{Device, Trouble};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Disks of a real node, served to the clients that people have: qemu's and libnbd's.
 
 use okapi_client::{Client, Settings, Target};
-use okapi_gate::nbd::{Catalog, DiskCatalog, ListenError, Server, uri};
+use okapi_gate::nbd::{ListenError, Server, uri};
+use okapi_gate::{Catalog, DiskCatalog};
 use okapi_node::{HostSettings, Node, NodeSettings};
 use okapi_volume::{Access, Disks, NewDisk};
 use std::io::{Read, Write};

@@ -8,7 +8,8 @@ use crate::settings::Effective;
 use crate::size::counted;
 use crate::view::Tone;
 use okapi_client::Target;
-use okapi_gate::nbd::{Catalog, DiskCatalog, Server, uri};
+use okapi_gate::nbd::{Server, uri};
+use okapi_gate::{Catalog, DiskCatalog};
 use okapi_volume::Access;
 use serde_json::json;
 use std::sync::Arc;
@@ -42,6 +43,10 @@ pub(crate) struct Args {
     /// Nobody may write
     #[arg(long)]
     read_only: bool,
+
+    /// Leave writes in memory until a flush: faster, but what was not flushed is lost if this program is killed
+    #[arg(long, conflicts_with = "read_only")]
+    write_back: bool,
 }
 
 impl Args {
@@ -58,7 +63,8 @@ impl Args {
         };
         let access = if self.read_only { Access::Read } else { Access::Write };
         let names = Some(self.names).filter(|names| !names.is_empty());
-        let catalog: Arc<dyn Catalog> = Arc::new(DiskCatalog::new(disks.clone(), names.clone(), access));
+        let catalog: Arc<dyn Catalog> =
+            Arc::new(DiskCatalog::new(disks.clone(), names.clone(), access).with_write_back(self.write_back));
         let stop = interrupt::watch()?;
         let server = Server::start(&listen, &catalog).map_err(|error| Failure::new(error.to_string()))?;
         let shown = match names {

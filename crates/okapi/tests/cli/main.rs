@@ -19,3 +19,5 @@ mod signals;
 mod storm;
 mod streams;
 mod terminal;
+#[cfg(feature = "vhost")]
+mod vhost;

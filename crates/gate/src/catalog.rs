@@ -1,6 +1,6 @@
 //! What is served, by name.
 
-use super::device::Device;
+use crate::device::{Behind, Device};
 use okapi_volume::{Access, Buffered, Disks, DisksError};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -41,6 +41,7 @@ pub struct DiskCatalog {
     /// Those served; nothing: all there are.
     names: Option<Vec<String>>,
     access: Access,
+    write_back: bool,
     open: Mutex<HashMap<String, Weak<dyn Device>>>,
 }
 
@@ -48,7 +49,14 @@ impl DiskCatalog {
     /// Serves these of `disks`, or all. What has clones or is read-only is read whatever `access` says.
     #[must_use]
     pub fn new(disks: Disks, names: Option<Vec<String>>, access: Access) -> Self {
-        Self { disks, names, access, open: Mutex::default() }
+        Self { disks, names, access, write_back: false, open: Mutex::default() }
+    }
+
+    /// Leaves what is written in this process's memory until a flush, rather than with the node at once. That is faster,
+    /// and whoever kills this process takes it from machines that go on.
+    #[must_use]
+    pub fn with_write_back(self, write_back: bool) -> Self {
+        Self { write_back, ..self }
     }
 
     fn disk(&self, name: &str) -> Result<Arc<dyn Device>, DisksError> {
@@ -71,7 +79,11 @@ impl DiskCatalog {
             }
         };
         open.retain(|_, disk| disk.strong_count() > 0);
-        let disk: Arc<dyn Device> = if disk.is_writable() { Arc::new(Buffered::new(disk)?) } else { Arc::new(disk) };
+        let disk: Arc<dyn Device> = if disk.is_writable() {
+            Arc::new(Behind { disk: Buffered::new(disk)?, write_back: self.write_back })
+        } else {
+            Arc::new(disk)
+        };
         open.insert(name.to_owned(), Arc::downgrade(&disk));
         Ok(disk)
     }

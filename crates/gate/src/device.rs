@@ -1,9 +1,9 @@
-//! What is behind an export.
+//! What is behind a door.
 
 use okapi_client::Status;
 use okapi_volume::{Buffered, Content, Disk, DiskError};
 
-/// What is behind an export: a disk, or what a test has instead.
+/// What is behind a door: a disk, or what a test has instead.
 pub trait Device: Send + Sync {
     /// Its size in bytes.
     fn size(&self) -> u64;
@@ -24,6 +24,13 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// [`Trouble`].
     fn zero(&self, offset: u64, length: u64, durable: bool) -> Result<(), Trouble>;
+    /// Hands what was written before to whoever keeps it, so that it outlives this process.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    fn hand_over(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
     /// Makes all that was written before durable.
     ///
     /// # Errors
@@ -36,10 +43,10 @@ pub trait Device: Send + Sync {
     fn is_zero(&self, offset: u64, length: u64) -> Result<(bool, u64), Trouble>;
 }
 
-/// Why a request failed: a number that the protocol has, and words.
+/// Why a request failed: a number, and words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// One of the protocol's errors.
+    /// One of NBD's errors, which are those of Unix.
     pub(crate) error: u32,
     /// What failed.
     pub(crate) text: String,
@@ -100,9 +107,16 @@ impl Device for Disk {
     }
 }
 
-impl Device for Buffered {
+/// A disk behind a buffer.
+pub(crate) struct Behind {
+    pub(crate) disk: Buffered,
+    /// Whether what is written stays here until a flush.
+    pub(crate) write_back: bool,
+}
+
+impl Device for Behind {
     fn size(&self) -> u64 {
-        self.disk().size()
+        self.disk.disk().size()
     }
 
     fn is_writable(&self) -> bool {
@@ -110,25 +124,29 @@ impl Device for Buffered {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Trouble> {
-        Ok(self.read_at(offset, into)?)
+        Ok(self.disk.read_at(offset, into)?)
     }
 
     fn write(&self, offset: u64, bytes: &[u8], durable: bool) -> Result<(), Trouble> {
-        self.write_at(offset, bytes)?;
-        if durable { Device::flush(self) } else { Ok(()) }
+        self.disk.write_at(offset, bytes)?;
+        if durable { self.flush() } else { Ok(()) }
     }
 
     fn zero(&self, offset: u64, length: u64, durable: bool) -> Result<(), Trouble> {
-        self.write_zeroes(offset, length)?;
-        if durable { Device::flush(self) } else { Ok(()) }
+        self.disk.write_zeroes(offset, length)?;
+        if durable { self.flush() } else { Ok(()) }
+    }
+
+    fn hand_over(&self) -> Result<(), Trouble> {
+        if self.write_back { Ok(()) } else { Ok(self.disk.drain()?) }
     }
 
     fn flush(&self) -> Result<(), Trouble> {
-        Ok(Self::flush(self)?)
+        Ok(self.disk.flush()?)
     }
 
     fn is_zero(&self, offset: u64, length: u64) -> Result<(bool, u64), Trouble> {
-        let (content, alike) = self.status(offset, length)?;
+        let (content, alike) = self.disk.status(offset, length)?;
         Ok((content == Content::Zeroes, alike))
     }
 }
