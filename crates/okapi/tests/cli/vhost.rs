@@ -127,9 +127,13 @@ fn what_is_served_is_said_and_what_makes_no_sense_refused() {
     let _node = house.up(&[]);
     house.ok("image create a 1M -q");
     house.ok("image create b/c 1M -q");
-    house.run("vhost none").failed(1, "none");
-    house.run("vhost --socket s.sock").failed(2, "--socket is for one disk, and these are 2 disks");
-    house.run("vhost --queues 17 a").failed(2, "17 is not in 1..=16");
+    let refused = |line: &str, code: i32, text: &str| {
+        let ended = house.run(line);
+        assert!(ended.code == code && ended.err.contains(text), "{ended:?}");
+    };
+    refused("vhost none", 3, "there is no disk `none`");
+    refused("vhost --socket s.sock", 2, "--socket is for one disk, and these are 2 disks");
+    refused("vhost --queues 17 a", 2, "17 is not in 1..=16");
     let mut server = serve(&house, &["--socket-dir", "d,r", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&server.line().unwrap()).unwrap();
     let path = house.path("d,r").canonicalize().unwrap().display().to_string();
@@ -137,8 +141,7 @@ fn what_is_served_is_said_and_what_makes_no_sense_refused() {
     assert_eq!(said["disks"][1]["socket"], format!("{path}/b%2Fc.sock"));
     let chardev = format!("socket,id=okapi1,path={}/b%2Fc.sock", path.replace(',', ",,"));
     assert_eq!(said["disks"][1]["qemu"][1], chardev);
-    let twice = house.run("vhost --socket-dir d,r a");
-    assert!(twice.code == 1 && twice.err.contains("somebody listens on"), "{twice:?}");
+    refused("vhost --socket-dir d,r a", 1, "somebody listens on");
     let (status, _, errors) = server.end(Signal::INT);
     assert!(status.success() && errors.is_empty(), "{status} {errors}");
 }

@@ -26,6 +26,7 @@ impl Guest {
         command.args(["-accel", "tcg", "-machine", "q35", "-smp", "2", "-m", "128M"]);
         command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initramfs);
+        // Where others work too, the kernel would wait in vain for its timer in the time that it gives it, and panic.
         command.args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]).args(pieces);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.expect("qemu-system-x86_64, which Debian's package qemu-system-x86 has");
