@@ -18,6 +18,7 @@
 //! [`Disks`] is the directory of a grid; [`Disk`] is one that is open. Everything blocks its thread, and every handle may be
 //! used from many threads. How it lies in the grid is in `docs/format/disk.md`, and why in `docs/notes/disks.md`.
 
+mod burn;
 mod cache;
 mod change;
 mod directory;
@@ -29,9 +30,11 @@ mod holding;
 mod lease;
 pub mod limits;
 mod make;
+mod partition;
 mod place;
 mod presence;
 mod puts;
+mod seed;
 mod sweep;
 mod view;
 
@@ -42,4 +45,6 @@ pub use fault::{DiskError, DisksError};
 pub use head::{Head, Parent, is_name};
 pub use lease::Lease;
 pub use make::NewDisk;
+pub use partition::{Addition, Partition, PartitionError, add_seed_place, seed_place};
 pub use place::Number;
+pub use seed::{LABEL, PLACE_MIN, SeedError, file_of, seed};
