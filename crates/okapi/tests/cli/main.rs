@@ -4,6 +4,7 @@ mod damage;
 mod data;
 mod demo;
 mod dice;
+mod fan;
 mod follow;
 mod grants;
 mod group;
