@@ -31,6 +31,7 @@ mod stat;
 mod status;
 mod top;
 pub(crate) mod up;
+mod vm;
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Key(key::Args),
     Demo(demo::Args),
     Nbd(nbd::Args),
+    Vm(vm::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -97,7 +99,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 8] = [
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
-    ("Disks", &["image", "nbd"]),
+    ("Disks", &["image", "nbd", "vm"]),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
@@ -116,6 +118,7 @@ impl Command {
             Self::Key(args) => args.run(&mut session),
             Self::Demo(args) => args.run(&mut session),
             Self::Nbd(args) => args.run(&mut session),
+            Self::Vm(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),

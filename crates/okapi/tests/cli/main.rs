@@ -20,3 +20,4 @@ mod signals;
 mod storm;
 mod streams;
 mod terminal;
+mod vm;
