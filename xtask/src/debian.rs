@@ -1,11 +1,7 @@
 //! Programs that come from Debian.
 
-use crate::repository;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-/// Names the newest kernel that is made for virtual machines.
-const KERNEL: &str = "linux-image-cloud-amd64";
 
 /// Where a program lies, if it is installed.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
@@ -26,33 +22,15 @@ pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<(), String> {
 pub(crate) fn get(packages: &[&str]) -> Result<(), String> {
     let list = packages.join(" ");
     println!("Missing here: {list}. Installing from Debian: apt-get install {list}");
-    let _ = apt(&["update"]);
+    update();
     let mut words = vec!["install", "--yes", "--no-install-recommends"];
     words.extend(list.split(' '));
     apt(&words).map_err(|why| format!("{why}; install {list} yourself and run this again"))
 }
 
-/// Unpacks Debian's kernel for virtual machines into `guest` beside what is built, unless one is there, and says so. It is
-/// not installed: it is not to start this machine.
-pub(crate) fn unpack_kernel() -> Result<(), String> {
-    let built = std::env::current_exe().map_err(|why| format!("where this program lies is unknown: {why}"))?;
-    let folder = built.parent().and_then(Path::parent).ok_or("this program lies in no folder")?.join("guest");
-    if folder.join("boot").is_dir() {
-        return Ok(());
-    }
-    println!("Missing here: a kernel for virtual machines. Getting Debian's {KERNEL}");
+/// Has the lists of packages renewed; what cannot be renewed stays as it is.
+pub(crate) fn update() {
     let _ = apt(&["update"]);
-    let listed = repository::said(Command::new("apt-cache").args(["depends", "--important", KERNEL]))?;
-    let package = listed.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
-    let package = format!("linux-image-{}", package.ok_or_else(|| format!("{KERNEL} names no kernel: {listed}"))?);
-    std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
-    repository::said(Command::new("apt-get").args(["download", &package]).current_dir(&folder))?;
-    let entries = std::fs::read_dir(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
-    let mut files = entries.flatten().map(|entry| entry.path());
-    let archive = files.find(|path| path.extension().is_some_and(|end| end == "deb"));
-    let archive = archive.ok_or_else(|| format!("{package} did not come"))?;
-    repository::said(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&folder))?;
-    std::fs::remove_file(&archive).map_err(|why| format!("{}: {why}", archive.display()))
 }
 
 fn apt(words: &[&str]) -> Result<(), String> {

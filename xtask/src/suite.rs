@@ -1,6 +1,6 @@
 //! The whole test suite: what `cargo xtask test` runs, in order, all of it even when one part fails.
 
-use crate::{debian, deny, repository};
+use crate::{debian, deny, guest, repository};
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -29,9 +29,18 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mount", "mount"),
     ("qemu-img", "qemu-utils"),
     ("nbdinfo", "libnbd-bin"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("mtype", "mtools"),
+    ("sfdisk", "fdisk"),
+    QEMU,
     ("busybox", "busybox-static"),
 ];
+
+/// What runs machines like this one.
+const QEMU: (&str, &str) = if cfg!(target_arch = "aarch64") {
+    ("qemu-system-aarch64", "qemu-system-arm")
+} else {
+    ("qemu-system-x86_64", "qemu-system-x86")
+};
 
 /// What the tests are built with besides the default: with two choices of features everything would be built twice.
 const FEATURES: &str = "--features=okapi/wan";
@@ -44,7 +53,7 @@ pub(crate) fn run() -> Result<(), String> {
     // second one gets.
     debian::install(PROGRAMS)?;
     debian::install(PROGRAMS)?;
-    debian::unpack_kernel()?;
+    guest::fetch()?;
     let mut total = Tally::default();
     let mut broken = Vec::new();
     for Part { name, command, counts } in parts() {

@@ -33,6 +33,7 @@ mod top;
 pub(crate) mod up;
 #[cfg(feature = "vhost")]
 mod vhost;
+mod vm;
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Nbd(nbd::Args),
     #[cfg(feature = "vhost")]
     Vhost(vhost::Args),
+    Vm(vm::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -101,7 +103,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 8] = [
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
-    ("Disks", if cfg!(feature = "vhost") { &["image", "nbd", "vhost"] } else { &["image", "nbd"] }),
+    ("Disks", if cfg!(feature = "vhost") { &["image", "vm", "nbd", "vhost"] } else { &["image", "vm", "nbd"] }),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
@@ -132,6 +134,7 @@ impl Command {
             Self::Nbd(args) => args.run(&mut session),
             #[cfg(feature = "vhost")]
             Self::Vhost(args) => args.run(&mut session),
+            Self::Vm(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),

@@ -165,6 +165,14 @@ impl Disks {
         directory.find(name).cloned()
     }
 
+    /// Blocks of its own that a disk has.
+    ///
+    /// # Errors
+    /// [`DisksError`].
+    pub fn own_blocks(&self, name: &str) -> Result<u64, DisksError> {
+        Ok(self.0.blocks_of(self.find(name)?.number)?)
+    }
+
     /// Opens a disk.
     ///
     /// # Errors

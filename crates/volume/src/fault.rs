@@ -1,6 +1,7 @@
 //! What can go wrong: with the directory of disks, and with one that is open.
 
 use crate::lease::Lease;
+use crate::partition::PartitionError;
 use crate::place::Number;
 use okapi_client::{BlockError, GridError, Status};
 
@@ -101,6 +102,21 @@ pub enum DisksError {
         /// Which disk.
         name: String,
     },
+    /// What was to be burned into clones has no room in them.
+    #[error("{length} bytes at {offset} of clones of disk `{name}` reach past their end at {size}")]
+    BurnedPastEnd {
+        /// What they are clones of.
+        name: String,
+        /// Where.
+        offset: u64,
+        /// How many.
+        length: u64,
+        /// Their size.
+        size: u64,
+    },
+    /// Its partitions.
+    #[error(transparent)]
+    Partitions(Box<PartitionError>),
     /// It is built on none.
     #[error("disk `{name}` has no parent")]
     NoParent {

@@ -115,12 +115,14 @@ fn this_boot() -> [u8; 16] {
     boot
 }
 
-/// When a process of this machine began, in clock ticks since boot; nothing if there is no such process.
+/// When a process of this machine began, in clock ticks since boot; nothing if there is no such process, or only what is left
+/// of it until its parent has asked how it ended.
 fn began(process: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The program's name, in parentheses, may have anything in it. After it comes the state, field 3; the time is field 22.
-    let after = &stat[stat.rfind(')')? + 1..];
-    after.split_whitespace().nth(22 - 3)?.parse().ok()
+    let mut after = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = after.next().filter(|state| !matches!(*state, "Z" | "X"));
+    state.and_then(|_| after.nth(22 - 4)?.parse().ok())
 }
 
 #[cfg(test)]
@@ -167,5 +169,15 @@ mod tests {
         assert!(!older.is_live(ours.renewed), "the process of that number is another one");
         let elsewhere = Lease { boot: [3; 16], ..older };
         assert!(elsewhere.is_live(ours.renewed), "nobody here can tell");
+    }
+
+    #[test]
+    fn what_is_left_of_a_process_that_ended_holds_nothing() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        assert!(began(child.id()).is_some());
+        child.kill().unwrap();
+        let gone = (0..1_000_000).any(|_| began(child.id()).is_none());
+        child.wait().unwrap();
+        assert!(gone);
     }
 }

@@ -19,6 +19,7 @@
 //! used from many threads. How it lies in the grid is in `docs/format/disk.md`, and why in `docs/notes/disks.md`.
 
 mod buffer;
+mod burn;
 mod cache;
 mod change;
 mod directory;
@@ -30,9 +31,11 @@ mod holding;
 mod lease;
 pub mod limits;
 mod make;
+mod partition;
 mod place;
 mod presence;
 mod puts;
+mod seed;
 mod sweep;
 mod view;
 
@@ -44,4 +47,6 @@ pub use fault::{DiskError, DisksError};
 pub use head::{Head, Parent, is_name};
 pub use lease::Lease;
 pub use make::NewDisk;
+pub use partition::{Addition, Partition, PartitionError, add_seed_place, seed_place};
 pub use place::Number;
+pub use seed::{LABEL, PLACE_MIN, SeedError, file_of, seed};

@@ -1,5 +1,6 @@
 //! Making disks: empty ones, from a stream, as clones, as snapshots.
 
+use crate::burn::Burned;
 use crate::disks::{Disks, Inner, dice};
 use crate::fault::DisksError;
 use crate::head::{Head, Parent, encode_batch, is_name};
@@ -9,7 +10,7 @@ use crate::limits::{BASE_BLOCK, BATCH_MAX, BLOCKS_MAX, CHAIN_MAX, DIFF_BLOCK, SE
 use crate::place::Number;
 use crate::puts::{Puts, cut, is_zero};
 use okapi_client::{BlockSize, Generation, Status, flags};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -123,8 +124,7 @@ impl Disks {
         self.clone_with(parent, names, &[])
     }
 
-    /// The same, with bytes of each clone's own from the start: which clone, where in it (at a block's begin), what (at
-    /// most a block).
+    /// The same, with bytes of each clone's own from the start: which clone, where in it, what.
     ///
     /// # Errors
     /// [`DisksError`].
@@ -134,18 +134,56 @@ impl Disks {
         names: &[&str],
         burned: &[(usize, u64, &[u8])],
     ) -> Result<Vec<Head>, DisksError> {
+        self.clones(parent, names, None, burned)
+    }
+
+    /// Makes sure that new disks can have these names.
+    ///
+    /// # Errors
+    /// [`DisksError`].
+    pub fn check_names(&self, names: &[&str]) -> Result<(), DisksError> {
+        self.0.check_names(names)
+    }
+
+    /// A clone of another size, and with bytes of its own from the start: where, what.
+    ///
+    /// # Errors
+    /// [`DisksError`].
+    pub fn clone_sized(
+        &self,
+        parent: &str,
+        name: &str,
+        size: u64,
+        burned: &[(u64, &[u8])],
+    ) -> Result<Head, DisksError> {
+        let burned: Vec<_> = burned.iter().map(|(at, bytes)| (0, *at, *bytes)).collect();
+        let mut made = self.clones(parent, &[name], Some(size), &burned)?;
+        Ok(made.pop().expect("one was made"))
+    }
+
+    fn clones(
+        &self,
+        parent: &str,
+        names: &[&str],
+        size: Option<u64>,
+        burned: &[(usize, u64, &[u8])],
+    ) -> Result<Vec<Head>, DisksError> {
         if names.len() > BATCH_MAX {
             return Err(DisksError::TooMany { count: names.len(), most: BATCH_MAX });
         }
+        self.0.check_names(names)?;
         let (at, parent) = self.0.adopt(parent)?;
+        let size = size.unwrap_or(parent.size);
+        check_size(size, DIFF_BLOCK)?;
         let mut heads = Vec::with_capacity(names.len());
         for name in names {
-            let child = NewDisk { block_size: DIFF_BLOCK, ..NewDisk::empty(name, parent.size) }.head()?;
-            check_size(parent.size, DIFF_BLOCK)?;
-            let parent = Parent { number: parent.number, id: parent.id, through: parent.size };
+            let child = NewDisk { block_size: DIFF_BLOCK, ..NewDisk::empty(name, size) }.head()?;
+            let parent = Parent { number: parent.number, id: parent.id, through: parent.size.min(size) };
             heads.push(Head { parent: Some(parent), ..child });
         }
-        let made = self.0.put_new(heads, burned)?;
+        // Read when nobody can write to the parent any more.
+        let burned = self.0.burned(&parent, size, burned)?;
+        let made = self.0.put_new(heads, &burned)?;
         self.0.still_parent(at, &parent, made)
     }
 
@@ -188,13 +226,19 @@ impl Disks {
 
 impl Inner {
     fn check_name(&self, name: &str) -> Result<(), DisksError> {
-        if !is_name(name) {
-            return Err(DisksError::BadName { name: name.to_owned() });
+        self.check_names(&[name])
+    }
+
+    fn check_names(&self, names: &[&str]) -> Result<(), DisksError> {
+        if let Some(name) = names.iter().find(|name| !is_name(name)) {
+            return Err(DisksError::BadName { name: (*name).to_owned() });
         }
         let mut directory = self.directory.lock();
         directory.look(&self.grid)?;
-        match directory.named(name) {
-            Some(_) => Err(DisksError::Exists { name: name.to_owned() }),
+        let taken: BTreeSet<&str> = directory.heads().map(|head| head.name.as_str()).collect();
+        let mut seen = BTreeSet::new();
+        match names.iter().find(|name| taken.contains(*name) || !seen.insert(*name)) {
+            Some(name) => Err(DisksError::Exists { name: (*name).to_owned() }),
             None => Ok(()),
         }
     }
@@ -221,15 +265,7 @@ impl Inner {
     }
 
     /// Puts the heads of new disks, all or none, and what is burned into them: one frame, if there are not too many.
-    fn put_new(self: &Arc<Self>, heads: Vec<Head>, burned: &[(usize, u64, &[u8])]) -> Result<Vec<Head>, DisksError> {
-        let mut names = BTreeSet::new();
-        for head in &heads {
-            self.check_name(&head.name)?;
-            if !names.insert(&head.name) {
-                return Err(DisksError::Exists { name: head.name.clone() });
-            }
-        }
-        drop(names);
+    fn put_new(self: &Arc<Self>, heads: Vec<Head>, burned: &[Burned]) -> Result<Vec<Head>, DisksError> {
         let Some(count) = std::num::NonZero::new(heads.len()) else { return Ok(heads) };
         let numbers = self.directory.lock().free_numbers(&self.grid, count.get())?;
         let batch = if count.get() > 1 || !burned.is_empty() { u64::from_le_bytes(dice()?).max(1) } else { 0 };
@@ -243,10 +279,8 @@ impl Inner {
         if batch != 0 {
             puts.whole(first.batch(), &batch_bytes);
         }
-        for (disk, at, bytes) in burned {
-            let block = u64::from(heads[*disk].block_size.bytes());
-            assert!(at.is_multiple_of(block) && bytes.len() as u64 <= block && !bytes.is_empty(), "one block each");
-            puts.whole(heads[*disk].number.data(at / block), cut(bytes));
+        for ((disk, block), bytes) in burned {
+            puts.whole(heads[*disk].number.data(*block), cut(bytes));
         }
         for (head, bytes) in heads.iter().zip(&bytes) {
             puts.whole_if(head.number.head(), bytes, Generation::ABSENT);
@@ -271,13 +305,16 @@ impl Inner {
     fn first_of_name(&self, heads: &[Head]) -> Result<(), DisksError> {
         let mut directory = self.directory.lock();
         directory.look(&self.grid)?;
-        for head in heads {
-            let rival = directory.heads().find(|other| other.name == head.name && other.number < head.number);
-            if rival.is_some() {
-                return Err(DisksError::Exists { name: head.name.clone() });
-            }
+        let mut first: BTreeMap<&str, Number> = BTreeMap::new();
+        for head in directory.heads() {
+            let lowest = first.entry(&head.name).or_insert(head.number);
+            *lowest = head.number.min(*lowest);
         }
-        Ok(())
+        let beaten = |head: &&Head| first.get(head.name.as_str()).is_some_and(|first| *first < head.number);
+        match heads.iter().find(beaten) {
+            Some(head) => Err(DisksError::Exists { name: head.name.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// The generation of a disk's head as it was last seen.

@@ -2,6 +2,7 @@
 
 mod change;
 mod export;
+pub(crate) mod fan;
 mod foreign;
 mod import;
 mod list;
@@ -24,6 +25,7 @@ const GRID: &str = "disks";
 Examples:
   okapi image import debian.qcow2 debian      raw, qcow2, vmdk and what else qemu-img reads
   okapi image clone debian web-01 web-02      at once, whatever its size
+  okapi image fan debian --net 10.1.2.0/24    one for each address, with the address in it
   okapi image ls -l                           what there is, and what each has of its own
   okapi image snapshot web-01 web-01@monday   keeps what it is now
   okapi image export web-01 - | gzip > web-01.gz
@@ -42,6 +44,8 @@ enum Command {
     Export(export::Args),
     Ls(list::Ls),
     Clone(change::Clone),
+    Prepare(fan::Prepare),
+    Fan(fan::Args),
     Snapshot(change::Snapshot),
     Resize(change::Resize),
     Diff(list::Diff),
@@ -58,6 +62,8 @@ impl Args {
             Command::Export(args) => args.run(session),
             Command::Ls(args) => args.run(session),
             Command::Clone(args) => args.run(session),
+            Command::Prepare(args) => args.run(session),
+            Command::Fan(args) => args.run(session),
             Command::Snapshot(args) => args.run(session),
             Command::Resize(args) => args.run(session),
             Command::Diff(args) => args.run(session),
@@ -102,7 +108,7 @@ impl From<DisksError> for Failure {
             E::Refused { status, .. } => Self::of(crate::session::kind(status), text),
             E::Unknown { .. } => Self::not_found(text),
             E::Exists { .. } => Self::of("exists", text),
-            E::BadName { .. } | E::BadSize { .. } | E::TooMany { .. } => Self::usage(text),
+            E::BadName { .. } | E::BadSize { .. } | E::TooMany { .. } | E::BurnedPastEnd { .. } => Self::usage(text),
             E::InUse { .. } => Self::of("in-use", text),
             E::HasChildren { .. } | E::Shared { .. } => Self::of("has-children", text),
             E::ReadOnly { .. } => Self::of("read-only", text),

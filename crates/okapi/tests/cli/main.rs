@@ -1,9 +1,11 @@
 //! The program as people and scripts see it: the built binary against real nodes in temporary directories.
 
+mod boot;
 mod damage;
 mod data;
 mod demo;
 mod dice;
+mod fan;
 mod follow;
 mod grants;
 mod group;
@@ -21,3 +23,4 @@ mod streams;
 mod terminal;
 #[cfg(feature = "vhost")]
 mod vhost;
+mod vm;

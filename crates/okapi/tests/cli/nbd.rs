@@ -11,17 +11,17 @@ const WRITE: u8 = 1;
 const FLUSH: u8 = 3;
 const ZERO: u8 = 6;
 
-fn serve(house: &House, args: &[&str]) -> Running {
+pub(crate) fn serve(house: &House, args: &[&str]) -> Running {
     let mut command = house.command([&["nbd"], args].concat());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
     Running::new(child)
 }
 
 /// A guest's end of an NBD connection.
-struct Guest(UnixStream);
+pub(crate) struct Guest(UnixStream);
 
 impl Guest {
-    fn enter(house: &House, export: &str) -> Self {
+    pub(crate) fn enter(house: &House, export: &str) -> Self {
         let mut stream = UnixStream::connect(house.path("data/nbd.sock")).unwrap();
         let mut said = 3u32.to_be_bytes().to_vec();
         said.extend(b"IHAVEOPT\0\0\0\x01");

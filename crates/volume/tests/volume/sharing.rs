@@ -91,8 +91,9 @@ fn many_clones_of_one_image_share_one_copy_in_memory() {
     for (disk, name) in open.iter().zip(&names) {
         let mut bytes = vec![0; SIZE];
         disk.read_at(0, &mut bytes).unwrap();
-        assert!(bytes[..8192] == base[..8192] && bytes[12_288..] == base[12_288..]);
-        assert_eq!((&bytes[8192..][..name.len()], bytes[8192 + name.len()]), (name.as_bytes(), 0));
+        let end = 8192 + name.len();
+        assert!(bytes[..8192] == base[..8192] && bytes[end..] == base[end..], "all around is the parent's");
+        assert_eq!(&bytes[8192..end], name.as_bytes());
     }
     assert!(disks.cached() <= SIZE + 64 * 64, "{}", disks.cached());
 }
