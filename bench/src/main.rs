@@ -1,5 +1,5 @@
 //! Okapi beside its peers, measured in one run: `grid` against redis and memcached, `store` against fjall, redb and LMDB.
-//! `group` is several nodes that keep each other's data, against GlusterFS and Tahoe-LAFS. `link` measures links between
+//! `disk` is disks over NBD, against nbdkit and qemu-nbd. `group` is several nodes that keep each other's data, against GlusterFS and Tahoe-LAFS. `link` measures links between
 //! members beside the bare stream below them, `route`
 //! another member's grid by way of one's own node, `keys` what keys cost.
 //!
@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks through its standard streams")]
 
 mod contender;
+mod disk;
 mod goal;
 mod grid;
 mod group;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.split_first() {
         Some((what, rest)) if what == "grid" => Options::read(rest).and_then(|options| grid::run(&options)),
+        Some((what, rest)) if what == "disk" => Options::read(rest).and_then(|options| disk::run(&options)),
         Some((what, rest)) if what == "store" => Options::read(rest).and_then(|options| store::run(&options)),
         Some((what, rest)) if what == "group" => Options::read(rest).and_then(|options| group::run(&options)),
         Some((what, rest)) if what == "keys" => Options::read(rest).map(|options| keys::run(&options)),

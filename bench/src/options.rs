@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 /// The command line, as shown to whoever mistypes it.
 pub(crate) const USAGE: &str = "\
-okapi-bench grid|store|group|link|route|keys [--quick] [--rounds N] [--only NAME]... [--scenario WORD] [--dir DIR]
+okapi-bench grid|store|disk|group|link|route|keys [--quick] [--rounds N] [--only NAME]... [--scenario WORD] [--dir DIR]
   --quick           fewer and shorter rounds: a look, not a measurement
-  --rounds N        so many rounds (group)
+  --rounds N        so many rounds (group, disk)
   --only NAME       only this contender or engine (may be said several times)
   --scenario WORD   only scenarios whose name contains WORD
   --dir DIR         where servers and engines keep their files (default: the temporary folder)";

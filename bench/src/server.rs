@@ -51,6 +51,15 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The same to the hundredth of a second, with threads that have ended.
+    pub(crate) fn whole_cpu(&self) -> Result<f64, Fault> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        stat.and_then(|stat| ticks_of(&stat))
+            .map_err(|why| format!("the processor time of {}: {why}", self.name).into())
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // A server that has ended by itself has nothing left to end.

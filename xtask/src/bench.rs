@@ -8,6 +8,10 @@ pub(crate) fn run(what: &str, words: &[&str]) -> Result<(), String> {
     if what == "grid" {
         debian::install(&[("redis-server", "redis-server"), ("memcached", "memcached")])?;
     }
+    if what == "disk" {
+        let rivals = [("nbdkit", "nbdkit"), ("qemu-nbd", "qemu-utils"), ("nbdcopy", "libnbd-bin"), ("fio", "fio")];
+        debian::install(&rivals)?;
+    }
     let target = target();
     if what == "group" {
         rivals_of_group(&target);

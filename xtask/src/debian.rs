@@ -22,10 +22,15 @@ pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<(), String> {
 pub(crate) fn get(packages: &[&str]) -> Result<(), String> {
     let list = packages.join(" ");
     println!("Missing here: {list}. Installing from Debian: apt-get install {list}");
-    let _ = apt(&["update"]);
+    update();
     let mut words = vec!["install", "--yes", "--no-install-recommends"];
     words.extend(list.split(' '));
     apt(&words).map_err(|why| format!("{why}; install {list} yourself and run this again"))
+}
+
+/// Has the lists of packages renewed; what cannot be renewed stays as it is.
+pub(crate) fn update() {
+    let _ = apt(&["update"]);
 }
 
 fn apt(words: &[&str]) -> Result<(), String> {

@@ -4,6 +4,7 @@
 mod bench;
 mod debian;
 mod deny;
+mod guest;
 mod layering;
 mod python;
 mod repository;
@@ -20,6 +21,7 @@ cargo xtask demo [FILE]      builds okapi and shows what a group of five machine
 cargo xtask tour [FILE]      builds okapi and shows it at work: a node, a file put, listed, sliced, got back, compared
 cargo xtask test             everything a change must pass: format, lints, house checks, all tests, doc tests
 cargo xtask check            only the house checks: layering, licences and sources, tidiness
+cargo xtask guest            only the kernel that the tests boot, got from Debian
 cargo xtask bench grid       Okapi beside redis and memcached   [--quick] [--only NAME] [--scenario WORD]
 cargo xtask bench store      the segment log beside fjall, redb and LMDB   [--quick] [--only NAME] [--dir DIR]
 cargo xtask bench link       links between members beside bare TLS over TCP   [--quick]
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => tour::demo(rest),
         ["tour", rest @ ..] => tour::run(rest),
         ["test"] => suite::run(),
+        ["guest"] => guest::fetch(),
         ["check"] => check(),
         ["bench", what @ ("grid" | "store" | "link" | "route" | "group" | "keys"), rest @ ..] => bench::run(what, rest),
         ["deny"] => deny::run(),

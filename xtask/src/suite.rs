@@ -1,6 +1,6 @@
 //! The whole test suite: what `cargo xtask test` runs, in order, all of it even when one part fails.
 
-use crate::{debian, deny, repository};
+use crate::{debian, deny, guest, repository};
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -21,8 +21,26 @@ struct Tally {
 }
 
 /// Programs that the tests themselves run, and the packages they come from. A test that lacks one fails.
-const PROGRAMS: &[(&str, &str)] =
-    &[("openssl", "openssl"), ("script", "bsdutils"), ("setsid", "util-linux"), ("ip", "iproute2"), ("mount", "mount")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("openssl", "openssl"),
+    ("script", "bsdutils"),
+    ("setsid", "util-linux"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+    ("qemu-img", "qemu-utils"),
+    ("nbdinfo", "libnbd-bin"),
+    ("mtype", "mtools"),
+    ("sfdisk", "fdisk"),
+    QEMU,
+    ("busybox", "busybox-static"),
+];
+
+/// What runs machines like this one.
+const QEMU: (&str, &str) = if cfg!(target_arch = "aarch64") {
+    ("qemu-system-aarch64", "qemu-system-arm")
+} else {
+    ("qemu-system-x86_64", "qemu-system-x86")
+};
 
 /// What the tests are built with besides the default: with two choices of features everything would be built twice.
 const FEATURES: &str = "--features=okapi/wan";
@@ -31,7 +49,11 @@ const FEATURES_OF_LINK: &str = "wan";
 
 /// Runs everything and closes with one line of counts.
 pub(crate) fn run() -> Result<(), String> {
+    // Twice: of another version qemu's machines and its tools may exclude each other, and the first call removes what the
+    // second one gets.
     debian::install(PROGRAMS)?;
+    debian::install(PROGRAMS)?;
+    guest::fetch()?;
     let mut total = Tally::default();
     let mut broken = Vec::new();
     for Part { name, command, counts } in parts() {

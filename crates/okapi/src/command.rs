@@ -11,6 +11,7 @@ pub(crate) mod get;
 mod give;
 mod grant;
 mod grid;
+mod image;
 mod init;
 mod invite;
 mod join;
@@ -20,6 +21,7 @@ pub(crate) mod lost;
 pub(crate) mod ls;
 pub(crate) mod map;
 mod members;
+mod nbd;
 pub(crate) mod put;
 mod replicate;
 mod restore;
@@ -29,6 +31,9 @@ mod stat;
 mod status;
 mod top;
 pub(crate) mod up;
+#[cfg(feature = "vhost")]
+mod vhost;
+mod vm;
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -50,6 +55,10 @@ pub(crate) enum Command {
     Config(up::Config),
     Key(key::Args),
     Demo(demo::Args),
+    Nbd(nbd::Args),
+    #[cfg(feature = "vhost")]
+    Vhost(vhost::Args),
+    Vm(vm::Args),
     Shell(shell::Args),
     Run(shell::Run),
     Completions(about::Completions),
@@ -70,6 +79,7 @@ pub(crate) enum Data {
     Cp(cp::Args),
     Map(map::Args),
     Grid(grid::Args),
+    Image(image::Args),
     Grant(grant::Grant),
     Revoke(grant::Revoke),
     Grants(grant::Args),
@@ -88,17 +98,28 @@ pub(crate) enum Data {
 }
 
 /// The commands in groups, as the help shows them; every command is in one.
-pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 8] = [
     ("Node", &["up", "config", "status", "ping", "fsck", "defrag"]),
     ("Group", &["init", "invite", "join", "members", "top", "give", "leave", "lost", "restore", "demo"]),
     ("Data", &["put", "get", "slice", "ls", "stat", "del", "cp", "map"]),
     ("Grids", &["grid", "grant", "revoke", "grants", "replicate"]),
+    ("Disks", if cfg!(feature = "vhost") { &["image", "vm", "nbd", "vhost"] } else { &["image", "vm", "nbd"] }),
     ("Keys", &["key"]),
     ("Shell", &["shell", "run"]),
     ("Okapi", &["completions", "man", "version", "help"]),
 ];
 
 impl Command {
+    /// Whether it serves others, and says meanwhile what wants attention.
+    pub(crate) fn serves(&self) -> bool {
+        match self {
+            Self::Up(_) => true,
+            #[cfg(feature = "vhost")]
+            Self::Vhost(_) => true,
+            _ => false,
+        }
+    }
+
     /// Runs the command; `matches` are those of the command itself.
     pub(crate) fn run(self, mut session: Session, matches: &ArgMatches) -> Result<(), Failure> {
         let done = match self {
@@ -110,6 +131,10 @@ impl Command {
             Self::Config(args) => args.run(&mut session, matches),
             Self::Key(args) => args.run(&mut session),
             Self::Demo(args) => args.run(&mut session),
+            Self::Nbd(args) => args.run(&mut session),
+            #[cfg(feature = "vhost")]
+            Self::Vhost(args) => args.run(&mut session),
+            Self::Vm(args) => args.run(&mut session),
             Self::Run(args) => args.run(&mut session),
             Self::Completions(args) => args.run(&mut session),
             Self::Man(args) => args.run(&mut session),
@@ -156,6 +181,7 @@ impl Data {
             Self::Cp(args) => args.run(session),
             Self::Map(args) => args.run(session),
             Self::Grid(args) => args.run(session),
+            Self::Image(args) => args.run(session),
             Self::Grant(args) => args.run(session),
             Self::Revoke(args) => args.run(session),
             Self::Grants(args) => args.run(session),

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     };
     let cli::Cli { global, command } = cli;
     let (json, color) = (global.json, global.color);
-    let serves = matches!(command, command::Command::Up(_));
+    let serves = command.serves();
     log_to_stderr(global.verbose, serves, color);
     let (_, inner) = matches.subcommand().expect("clap demands a command");
     let view = View::stdout(json, global.quiet, color);
@@ -96,7 +96,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
 }
 
-/// What happens inside goes to standard error: for a node what wants attention, for other commands nothing, unless
+/// What happens inside goes to standard error: for whoever serves what wants attention, for other commands nothing, unless
 /// `-v` or OKAPI_LOG ask for more.
 fn log_to_stderr(verbose: u8, serves: bool, color: Color) {
     let level = match (verbose, serves) {

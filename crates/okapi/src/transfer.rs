@@ -6,7 +6,7 @@ use crate::view::{Progress, View};
 use okapi_client::RecordError;
 use okapi_seal::sealed_file::FileError;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes moved at a time.
@@ -107,6 +107,25 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Takes so many zeros: a file gets a hole.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(crate) fn skip(&mut self, mut count: u64) -> Result<(), Failure> {
+        if let Self::File(file) = self
+            && !file.is_device
+        {
+            return file.skip(count);
+        }
+        let zeroes = vec![0; CHUNK];
+        while count > 0 {
+            let now = usize::try_from(count).unwrap_or(CHUNK).min(CHUNK);
+            self.take(&zeroes[..now])?;
+            count -= now as u64;
+        }
+        Ok(())
+    }
+
     /// All bytes are there: a file gets its name. Returns that.
     ///
     /// # Errors
@@ -148,6 +167,8 @@ pub(crate) struct PartFile {
     stop: interrupt::Flag,
     /// It has its name already.
     done: bool,
+    /// It is written to as it is, whatever was there before.
+    is_device: bool,
 }
 
 impl PartFile {
@@ -167,14 +188,14 @@ impl PartFile {
         if before.as_ref().is_some_and(|before| !before.is_file()) {
             // A device or a fifo is written to, never replaced by a file.
             let file = File::options().write(true).open(&path).map_err(failure)?;
-            return Ok(Self { file, part: path.clone(), path, stop, done: true });
+            return Ok(Self { file, part: path.clone(), path, stop, done: true, is_device: true });
         }
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(path.file_name().ok_or_else(|| Failure::usage(format!("{}: that is no file", path.display())))?);
         hidden.push(format!(".part-{}", std::process::id()));
         let part = path.with_file_name(hidden);
         let file = File::create(&part).map_err(failure)?;
-        let new = Self { file, part, path: path.clone(), stop, done: false };
+        let new = Self { file, part, path: path.clone(), stop, done: false, is_device: false };
         if let Some(before) = before {
             new.file.set_permissions(before.permissions()).map_err(failure)?;
         }
@@ -189,6 +210,14 @@ impl PartFile {
             ));
         }
         self.file.write_all(bytes).map_err(|error| Failure::io(self.path.display(), &error))
+    }
+
+    /// Leaves a hole, up to where the file ends unless something is written after it.
+    fn skip(&mut self, count: u64) -> Result<(), Failure> {
+        let failure = |error| Failure::io(self.path.display(), &error);
+        let offset = i64::try_from(count).map_err(|_| Failure::usage("no file has so many bytes"))?;
+        let at = self.file.seek(io::SeekFrom::Current(offset)).map_err(failure)?;
+        self.file.set_len(at).map_err(failure)
     }
 
     fn finish(mut self) -> Result<PathBuf, Failure> {

@@ -15,7 +15,7 @@ fn founded(name: &str) -> (House, Running) {
 }
 
 /// Two houses in one group.
-fn neighbours() -> [(House, Running); 2] {
+pub(crate) fn neighbours() -> [(House, Running); 2] {
     let (barn, attic) = (founded("barn"), founded("attic"));
     let invited: Value = serde_json::from_str(&barn.0.ok("invite --json")).unwrap();
     let joined = attic.0.run(&format!("join {} -q", invited["ticket"].as_str().unwrap()));

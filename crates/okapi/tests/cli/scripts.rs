@@ -61,7 +61,7 @@ fn completions_and_manual_pages_come_from_the_list() {
         }
     }
     assert!(house.ok("man").starts_with(".ie"), "{}", house.ok("man"));
-    assert_eq!(house.ok("man pages"), "49 pages in pages\n");
+    assert_eq!(house.ok("man pages"), "70 pages in pages\n");
     let page = std::fs::read_to_string(house.path("pages/okapi-grid-create.1")).unwrap();
     assert!(page.contains("block\\-size"), "{page}");
     assert_eq!(house.ok("version"), concat!("okapi ", env!("CARGO_PKG_VERSION"), "\n"));

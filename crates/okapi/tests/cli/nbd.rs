@@ -1,0 +1,118 @@
+//! Disks served to virtual machines, by the program itself.
+
+use crate::house::{House, Running, noise};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+const READ: u8 = 0;
+const WRITE: u8 = 1;
+const FLUSH: u8 = 3;
+const ZERO: u8 = 6;
+
+pub(crate) fn serve(house: &House, args: &[&str]) -> Running {
+    let mut command = house.command([&["nbd"], args].concat());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    Running::new(child)
+}
+
+/// A guest's end of an NBD connection.
+pub(crate) struct Guest(UnixStream);
+
+impl Guest {
+    pub(crate) fn enter(house: &House, export: &str) -> Self {
+        let mut stream = UnixStream::connect(house.path("data/nbd.sock")).unwrap();
+        let mut said = 3u32.to_be_bytes().to_vec();
+        said.extend(b"IHAVEOPT\0\0\0\x01");
+        said.extend((export.len() as u32).to_be_bytes());
+        said.extend(export.as_bytes());
+        stream.write_all(&said).unwrap();
+        stream.read_exact(&mut [0; 18 + 10]).unwrap();
+        Self(stream)
+    }
+
+    /// Does something and gives the error and what was read.
+    fn ask(&mut self, command: u8, offset: u64, data: &mut [u8]) -> u32 {
+        let mut said = b"\x25\x60\x95\x13\0\0\0".to_vec();
+        said.push(command);
+        said.extend(7u64.to_be_bytes());
+        said.extend(offset.to_be_bytes());
+        said.extend((data.len() as u32).to_be_bytes());
+        if command == WRITE {
+            said.extend(&*data);
+        }
+        self.0.write_all(&said).unwrap();
+        let mut head = [0; 16];
+        self.0.read_exact(&mut head).unwrap();
+        let error = u32::from_be_bytes(head[4..8].try_into().unwrap());
+        if command == READ && error == 0 {
+            self.0.read_exact(data).unwrap();
+        }
+        error
+    }
+}
+
+#[test]
+fn disks_are_served_until_the_signal_and_let_go() {
+    let house = House::new();
+    let _node = house.up(&[]);
+    let content = noise(1 << 20);
+    let file = house.file("a.raw", &content);
+    house.ok(&format!("image import {file} -q"));
+    house.ok("image clone a b -q");
+    let mut server = serve(&house, &[]);
+    let socket = house.path("data/nbd.sock");
+    assert_eq!(server.line().unwrap(), format!("serving 2 disks at unix:{}", socket.display()));
+    assert_eq!(server.line().unwrap(), format!("  nbd+unix:///a?socket={}", socket.display()));
+    let mut guest = Guest::enter(&house, "b");
+    assert_eq!(guest.ask(WRITE, 4096, &mut [7; 512]), 0);
+    assert_eq!(guest.ask(FLUSH, 0, &mut []), 0);
+    let busy = house.run("image snapshot b c");
+    assert!(busy.code == 1 && busy.err.contains("error: disk `b` is in use by process "), "{busy:?}");
+    // Killed without warning it is in nobody's way.
+    server.end(Signal::KILL);
+    house.ok("image snapshot b c -q");
+    let mut server = serve(&house, &["b"]);
+    server.line().unwrap();
+    let mut guest = Guest::enter(&house, "b");
+    let mut found = vec![0; 8192];
+    assert_eq!(guest.ask(READ, 0, &mut found), 0);
+    assert_eq!(
+        (&found[..4096], &found[4096..4608], &found[4608..]),
+        (&content[..4096], &[7; 512][..], &content[4608..8192])
+    );
+    let (status, _, errors) = server.end(Signal::TERM);
+    assert!(status.success() && errors.is_empty(), "{status} {errors}");
+    assert!(!socket.exists());
+    house.ok("image snapshot b d -q");
+}
+
+#[test]
+fn a_guest_does_not_notice_that_the_node_was_killed() {
+    let house = House::new();
+    let node = house.up(&[]);
+    house.ok("image create a 1M -q");
+    let mut server = serve(&house, &[]);
+    server.line().unwrap();
+    let mut guest = Guest::enter(&house, "a");
+    assert_eq!(guest.ask(WRITE, 0, &mut [1; 4096]), 0);
+    assert_eq!(guest.ask(FLUSH, 0, &mut []), 0);
+    assert_eq!(guest.ask(WRITE, 8192, &mut [2; 4096]), 0);
+    assert_eq!(guest.ask(ZERO, 0, &mut [0; 4096]), 0);
+    // Whoever asks what is there has all of it put: the node has it, and forgets it.
+    let uri = format!("nbd+unix:///a?socket={}", house.path("data/nbd.sock").display());
+    let map = Command::new("nbdinfo").args(["--map", "--totals", &uri]).output().unwrap();
+    assert!(map.status.success(), "{map:?}");
+    node.end(Signal::KILL);
+    let node = house.up(&[]);
+    assert_eq!(guest.ask(FLUSH, 0, &mut []), 0);
+    node.end(Signal::KILL);
+    let _node = house.up(&[]);
+    assert!(server.end(Signal::TERM).0.success());
+    let mut server = serve(&house, &[]);
+    server.line().unwrap();
+    let mut found = [0xAA; 12_288];
+    assert_eq!(Guest::enter(&house, "a").ask(READ, 0, &mut found), 0);
+    assert!(found[..8192] == [0; 8192] && found[8192..] == [2; 4096]);
+}
