@@ -211,7 +211,7 @@ fn gap(disk: &impl Shown, whole: Range<u64>, taken: &[Partition]) -> Result<Opti
     let mut taken: Vec<&Range<u64>> = taken.iter().map(|partition| &partition.bytes).collect();
     taken.sort_by_key(|bytes| bytes.start);
     let mut from = whole.start;
-    for next in taken.into_iter().cloned().chain([whole.end..whole.end]) {
+    for next in taken.into_iter().cloned().chain(std::iter::once(whole.end..whole.end)) {
         let start = from.next_multiple_of(ALIGNED);
         let end = next.start.min(start + PLACE).min(disk.size());
         if end >= start + PLACE_LEAST && disk.read(start, (end - start) as usize)?.iter().all(|byte| *byte == 0) {

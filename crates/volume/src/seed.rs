@@ -176,7 +176,7 @@ impl Names {
         let parts = units.len().div_ceil(LONG);
         for part in (0..parts).rev() {
             let entry = self.entry();
-            entry[0] = part as u8 + 1 | if part + 1 == parts { 0x40 } else { 0 };
+            entry[0] = (part as u8 + 1) | if part + 1 == parts { 0x40 } else { 0 };
             entry[11] = 0x0F;
             entry[13] = sum;
             // After the name's end one zero, and then all ones.

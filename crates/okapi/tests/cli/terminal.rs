@@ -3,7 +3,7 @@
 use crate::house::House;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
@@ -46,6 +46,12 @@ impl Terminal {
             let more = self.more();
             assert!(more, "it ended ({:?}) without `{text}`: {}", self.child.wait(), self.shown);
         }
+    }
+
+    /// Waits until the program takes every key as it is.
+    pub(crate) fn until_raw(&self) {
+        let is_raw = || !tcgetattr(&self.master).unwrap().local_modes.contains(LocalModes::ISIG);
+        assert!((0..50_000_000).any(|_| is_raw()), "the terminal is not raw");
     }
 
     pub(crate) fn types(&mut self, text: &str) {

@@ -4,6 +4,7 @@ use crate::boot::{Boot, boot};
 use crate::fan::partitioned;
 use crate::grants::neighbours;
 use crate::house::{House, Running};
+use crate::terminal::Terminal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -192,6 +193,13 @@ fn a_machine_whose_server_is_killed_is_swept_and_starts_again() {
     assert_eq!(house.ok("vm ls"), "");
     let again = detach();
     assert_ne!(again["pid"], first["pid"]);
+    let mut terminal = Terminal::open(&house, "vm console a", 80, 24);
+    terminal.until("the console of a; Ctrl-] leaves");
+    // Keys are the machine's, Ctrl-C too, but for the one that leaves.
+    terminal.until_raw();
+    terminal.types("\u{3}\u{1d}");
+    assert_eq!(terminal.end(), 0, "{}", terminal.shown);
+    assert_eq!(house.json("vm ls")[0]["pid"], again["pid"], "it goes on");
     assert!(house.json("vm stop a --force")[0]["forced"] == json!(true));
     house.run("vm stop a").failed(3, "error: no machine `a` runs; `okapi vm ls` shows those that do\n");
     house.ok("image rm a -q");

@@ -92,7 +92,7 @@ impl Card {
 
     fn named(name: &str) -> Self {
         let words = name.split(|c: char| !c.is_ascii_digit() && c != '.');
-        let address = words.filter_map(|word| word.trim_matches('.').parse::<Ipv4Addr>().ok()).last();
+        let address = words.rev().find_map(|word| word.trim_matches('.').parse::<Ipv4Addr>().ok());
         let mac = address.map_or_else(
             || {
                 let hash = blake3::hash(name.as_bytes());
