@@ -37,7 +37,7 @@ impl Served {
 
     /// Seconds of processor time of all that serves, threads that have ended counted too.
     pub(super) fn cpu(&self) -> Result<f64, Fault> {
-        self.servers.iter().map(|server| server.whole_cpu()).sum()
+        self.servers.iter().map(Server::whole_cpu).sum()
     }
 
     /// Brings its disks to where the bench begins.

@@ -200,7 +200,7 @@ impl Worker {
 
 /// Where a request begins, in bytes, if all of it is on the disk and it is not too long.
 fn check(served: &Served, sector: u64, length: u64) -> Result<u64, Failed> {
-    if length % SECTOR != 0 || length > REQUEST_MAX {
+    if !length.is_multiple_of(SECTOR) || length > REQUEST_MAX {
         return Err(invalid("it is no whole number of sectors, or longer than the machine was told"));
     }
     let at = sector.checked_mul(SECTOR);

@@ -60,6 +60,11 @@ pub(crate) async fn run(hub: Arc<Hub>, live: Arc<Live>, greeting: Greeting, plac
             let _ = timeout(PARTING, reader.drain()).await;
             farewell.words
         }
+        End::Said(farewell) if farewell.reason == Reason::Replaced => {
+            // What the other end had sent before it knew is as good as what comes on the other connection.
+            let _ = timeout(PARTING, reader.read()).await;
+            farewell.words
+        }
         End::Said(farewell) => {
             let _ = timeout(PARTING, reader.drain()).await;
             farewell.words

@@ -42,10 +42,12 @@ pub(super) struct Leaf {
     pub(super) units: [Option<Unit>; LEAF as usize],
 }
 
+type Chapter = Box<[RwLock<Leaf>]>;
+
 /// The blocks of one disk that are in memory.
 #[derive(Debug)]
 pub(super) struct Units {
-    chapters: Box<[OnceLock<Box<[RwLock<Leaf>]>>]>,
+    chapters: Box<[OnceLock<Chapter>]>,
     /// Leaves with dirty blocks.
     dirty: Mutex<BTreeSet<u64>>,
     held: AtomicUsize,
