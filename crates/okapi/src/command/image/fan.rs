@@ -21,7 +21,7 @@ use subnet::Subnet;
 use template::Template;
 
 /// What a machine is told besides its name and addresses if nothing is said: nothing.
-const USER_DATA: &[u8] = b"#cloud-config\n";
+const USER_DATA: &[u8] = b"#cloud-config\n{}\n";
 
 /// Make a clone for every address of a network, each with its own burned in
 ///
