@@ -45,7 +45,7 @@ pub(super) struct Outside;
 
 impl Chain {
     /// Takes the pieces of a request in place of those that were here.
-    pub(super) fn load<'a, M: GuestMemory>(&mut self, chain: DescriptorChain<&'a M>) -> Result<(), Broken> {
+    pub(super) fn load<M: GuestMemory>(&mut self, chain: DescriptorChain<&M>) -> Result<(), Broken> {
         self.said.clear();
         self.room.clear();
         let mut more = true;

@@ -167,7 +167,7 @@ impl Worker {
         writable(served)?;
         let mut bytes = [0; RANGES_MAX as usize * RANGE];
         let length = usize::try_from(self.chain.said()).unwrap_or(usize::MAX);
-        if length == 0 || length % RANGE != 0 || length > bytes.len() {
+        if length == 0 || !length.is_multiple_of(RANGE) || length > bytes.len() {
             return Err(invalid("it has no ranges, too many or a part of one"));
         }
         self.chain.hear(memory, &mut bytes[..length])?;
@@ -200,7 +200,7 @@ impl Worker {
 
 /// Where a request begins, in bytes, if all of it is on the disk and it is not too long.
 fn check(served: &Served, sector: u64, length: u64) -> Result<u64, Failed> {
-    if length % SECTOR != 0 || length > REQUEST_MAX {
+    if !length.is_multiple_of(SECTOR) || length > REQUEST_MAX {
         return Err(invalid("it is no whole number of sectors, or longer than the machine was told"));
     }
     let at = sector.checked_mul(SECTOR);
