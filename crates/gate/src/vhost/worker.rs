@@ -167,7 +167,7 @@ impl Worker {
         writable(served)?;
         let mut bytes = [0; RANGES_MAX as usize * RANGE];
         let length = usize::try_from(self.chain.said()).unwrap_or(usize::MAX);
-        if length == 0 || length % RANGE != 0 || length > bytes.len() {
+        if length == 0 || !length.is_multiple_of(RANGE) || length > bytes.len() {
             return Err(invalid("it has no ranges, too many or a part of one"));
         }
         self.chain.hear(memory, &mut bytes[..length])?;

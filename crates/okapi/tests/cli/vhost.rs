@@ -71,8 +71,8 @@ fn a_machine_reads_writes_discards_and_flushes_its_disk() {
         assert_eq!(guest.line(), said);
     }
     for at in 0..4 {
-        let text = format!("{at}\n").repeat(128 << 10);
-        content[at * (256 << 10)..(at + 1) * (256 << 10)].copy_from_slice(text.as_bytes());
+        let text = format!("{at}\n").repeat(MIB / 8);
+        content[at * MIB / 4..(at + 1) * MIB / 4].copy_from_slice(text.as_bytes());
     }
     content[8193 * 512..8196 * 512].copy_from_slice("odd\n".repeat(384).as_bytes());
     content[5 * MIB..6 * MIB].fill(0);
