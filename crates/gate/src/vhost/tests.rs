@@ -373,6 +373,7 @@ fn nothing_in_memory_makes_it_panic_or_go_on_for_ever() {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (dice >> 33) % below
     };
+    let entries = u64::from(ENTRIES);
     let (mut answered, mut stopped, mut done) = (0, 0, 0);
     let odd = [0, 1, 2, 15, 16, 17, 511, 512, 513, 0x3000, 0x8000, LOW - 1, LOW, HIGH, HIGH_END - 1, u64::MAX];
     for _ in 0..3000 {
@@ -390,10 +391,9 @@ fn nothing_in_memory_makes_it_panic_or_go_on_for_ever() {
         }
         for _ in 0..draw(5) {
             match draw(4) {
-                0 => ring.put(draw(ENTRIES as u64 * 16), &[draw(256) as u8]),
-                1 => ring.put(draw(ENTRIES as u64) * 16, &odd[draw(odd.len() as u64) as usize].to_le_bytes()),
-                2 => ring
-                    .put(draw(ENTRIES as u64) * 16 + 8, &(odd[draw(odd.len() as u64) as usize] as u32).to_le_bytes()),
+                0 => ring.put(draw(entries * 16), &[draw(256) as u8]),
+                1 => ring.put(draw(entries) * 16, &odd[draw(odd.len() as u64) as usize].to_le_bytes()),
+                2 => ring.put(draw(entries) * 16 + 8, &(odd[draw(odd.len() as u64) as usize] as u32).to_le_bytes()),
                 _ => ring.put(0x1000 + draw(40), &[draw(256) as u8]),
             }
         }
