@@ -10,7 +10,7 @@ use crate::{Fault, random};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -36,84 +36,90 @@ pub(super) fn run(options: &Options) -> Result<(), Fault> {
     random::fill(2, &mut content);
     std::fs::write(&image, content)?;
     std::fs::write(&template, TEMPLATE)?;
-    let data = folder.path().join("data");
-    let (okapi, _node) = okapi_node(&data)?;
+    let (okapi, _node) = okapi_node(&folder.path().join("data"))?;
     succeed(okapi().args(["image", "import", "--quiet"]).arg(&image).arg("base"))?;
     println!("\n{MACHINES} machines from one image of {} MiB, each with its address burned in, durable", IMAGE >> 20);
     let (mut ours, mut qcow, mut copies) = (Made::default(), Made::default(), Made::default());
-    let rounds = if options.quick { 1 } else { ROUNDS };
-    for round in 0..rounds {
-        let net = format!("10.1.{round}.0/24");
-        let name = format!("m{round}-{{host}}");
-        ours.measure(&data, || {
-            let mut fan = okapi();
-            fan.args(["image", "fan", "base", "--quiet", "--net", &net, "--name", &name, "--dns", "9.9.9.9"]);
-            succeed(fan.arg("--template").arg(&template))
-        })?;
+    let mut served = Served::default();
+    let mut no_copies = None;
+    for round in 0..if options.quick { 1 } else { ROUNDS } {
+        let names: Vec<String> = (1..=MACHINES).map(|host| format!("m{round}-{host}")).collect();
+        let mut fan = okapi();
+        fan.args(["image", "fan", "base", "--quiet", "--net", &format!("10.1.{round}.0/24")]);
+        fan.args(["--name", &format!("m{round}-{{host}}"), "--gateway", "10.0.0.1", "--dns", "9.9.9.9", "--template"]);
+        ours.measure(|| written(&okapi), || succeed(fan.arg(&template)))?;
+        served.measure(&okapi, &folder.path().join("nbd.sock"), &names)?;
+        succeed(okapi().args(["image", "rm", "--quiet"]).args(&names))?;
+
         let its = folder.path().join(format!("qcow-{round}"));
         std::fs::create_dir(&its)?;
-        qcow.measure(&its, || {
-            each(|number| {
-                let mut create = Command::new("qemu-img");
-                create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&image);
-                succeed(create.arg(its.join(format!("{number}.qcow2"))))
-            })
-            .and_then(|()| settle(&its))
-        })?;
+        let create = |number| {
+            let mut create = Command::new("qemu-img");
+            create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&image);
+            succeed(create.arg(its.join(format!("{number}.qcow2"))))
+        };
+        qcow.measure(|| taken(&its), || (1..=MACHINES).try_for_each(create).and_then(|()| settle(&its)))?;
         let its = folder.path().join(format!("copies-{round}"));
         std::fs::create_dir(&its)?;
-        let copied = copies.measure(&its, || {
-            each(|number| {
-                succeed(Command::new("cp").arg("--reflink=always").arg(&image).arg(its.join(format!("{number}.raw"))))
-            })
-            .and_then(|()| settle(&its))
-        });
-        if let Err(why) = copied {
-            println!("copies by reference are left out: {}", why.to_string().lines().next().unwrap_or_default());
-        }
+        let copy = |number| {
+            let to = its.join(format!("{number}.raw"));
+            succeed(Command::new("cp").arg("--reflink=always").arg(&image).arg(to))
+        };
+        let copied = copies.measure(|| taken(&its), || (1..=MACHINES).try_for_each(copy).and_then(|()| settle(&its)));
+        no_copies = copied.err();
+    }
+    if no_copies.is_some() {
+        println!("cp --reflink is left out: the file system of {} has no copies by reference", folder.path().display());
     }
     show(&[
         ("okapi image fan", &ours),
         ("qemu-img create -b, without addresses", &qcow),
         ("cp --reflink, without addresses", &copies),
     ]);
-    serve(&okapi, folder.path(), rounds)
-}
-
-/// All of them served: the first block of each is read, and all stay connected.
-fn serve(okapi: &dyn Fn() -> Command, folder: &Path, rounds: usize) -> Result<(), Fault> {
-    let (mut seconds, mut resident) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        let socket = folder.join("nbd.sock");
-        let listen = format!("unix:{}", socket.display());
-        let server = Server::start(okapi().args(["nbd", "--listen", &listen]), || UnixStream::connect(&socket))?;
-        let begun = Instant::now();
-        let mut guests = Vec::with_capacity(MACHINES);
-        for number in 1..=MACHINES {
-            guests.push(first_read(&socket, &format!("m{round}-{number}"))?);
-        }
-        seconds.push(begun.elapsed().as_secs_f64());
-        let memory = std::fs::read_to_string(format!("/proc/{}/status", server.id()))?;
-        let line = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        resident.push(kib * 1024.0);
-    }
-    let verdict = |value: f64, most: f64, text: &dyn Fn(f64) -> String| {
-        let [wanted, verdict] = Goal::AtMost(most).judge(Some(value), |_| None, text);
-        format!("{} ({wanted}: {verdict})", text(value))
-    };
-    println!(
-        "all {MACHINES} served, the first block of each read: {}",
-        verdict(median(seconds), 0.15, &|s| format!("{s:.3} s"))
-    );
-    println!(
-        "memory of the server then: {}",
-        verdict(median(resident), 80.0 * MIB, &|b| format!("{:.1} MiB", b / MIB))
-    );
+    served.show();
     Ok(())
 }
 
-fn first_read(socket: &PathBuf, export: &str) -> Result<UnixStream, Fault> {
+/// All of them served at once, round by round.
+#[derive(Default)]
+struct Served {
+    seconds: Vec<f64>,
+    /// Bytes of the server's memory.
+    resident: Vec<f64>,
+}
+
+impl Served {
+    /// The first block of each is read, and all stay connected.
+    fn measure(&mut self, okapi: &impl Fn() -> Command, socket: &Path, names: &[String]) -> Result<(), Fault> {
+        let listen = format!("unix:{}", socket.display());
+        let mut command = okapi();
+        command.args(["nbd", "--listen", &listen]);
+        let server = Server::start(&mut command, || UnixStream::connect(socket))?;
+        let begun = Instant::now();
+        let guests: Result<Vec<UnixStream>, Fault> = names.iter().map(|name| first_read(socket, name)).collect();
+        let guests = guests?;
+        self.seconds.push(begun.elapsed().as_secs_f64());
+        let memory = std::fs::read_to_string(format!("/proc/{}/status", server.id()))?;
+        let line = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        self.resident.push(kib * 1024.0);
+        drop(guests);
+        Ok(())
+    }
+
+    fn show(&self) {
+        let line = |what: &str, value: f64, most: f64, text: &dyn Fn(f64) -> String| {
+            let [wanted, verdict] = Goal::AtMost(most).judge(Some(value), |_| None, text);
+            println!("{what}: {} ({wanted}: {verdict})", text(value));
+        };
+        let seconds = median(self.seconds.clone());
+        line("all served, the first block of each read", seconds, 0.15, &|seconds| format!("{seconds:.3} s"));
+        let resident = median(self.resident.clone());
+        line("memory of the server then", resident, 80.0 * MIB, &|bytes| format!("{:.1} MiB", bytes / MIB));
+    }
+}
+
+fn first_read(socket: &Path, export: &str) -> Result<UnixStream, Fault> {
     let mut stream = UnixStream::connect(socket)?;
     let mut said = 3u32.to_be_bytes().to_vec();
     said.extend(b"IHAVEOPT\0\0\0\x01");
@@ -129,23 +135,31 @@ fn first_read(socket: &PathBuf, export: &str) -> Result<UnixStream, Fault> {
 }
 
 impl Made {
-    /// Measures a job that puts what it makes below a folder.
-    fn measure(&mut self, folder: &Path, job: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
-        let (before, begun) = (taken(folder)?, Instant::now());
+    /// Measures a job; `bytes` says how many there are on the disk.
+    fn measure(
+        &mut self,
+        bytes: impl Fn() -> Result<f64, Fault>,
+        job: impl FnOnce() -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let (before, begun) = (bytes()?, Instant::now());
         job()?;
         self.seconds.push(begun.elapsed().as_secs_f64());
-        self.bytes.push(taken(folder)? - before);
+        self.bytes.push(bytes()? - before);
         Ok(())
     }
-}
-
-fn each(mut make: impl FnMut(usize) -> Result<(), Fault>) -> Result<(), Fault> {
-    (1..=MACHINES).try_for_each(&mut make)
 }
 
 /// Waits until the file system has all of it.
 fn settle(folder: &Path) -> Result<(), Fault> {
     succeed(Command::new("sync").arg("--file-system").arg(folder))
+}
+
+/// Bytes that a node has written to its log.
+fn written(okapi: &impl Fn() -> Command) -> Result<f64, Fault> {
+    let output = okapi().args(["--json", "status"]).output()?;
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let bytes = told["facts"]["log.written_bytes"].as_str().and_then(|bytes| bytes.parse().ok());
+    bytes.ok_or_else(|| "the node does not say how much it has written".into())
 }
 
 /// Bytes that files below a folder take on the disk.

@@ -1,11 +1,12 @@
 //! Those who serve.
 
-use super::{COW, Disk, IMAGE, MEMORY, OKAPI, QEMU, fio};
+use super::{BACK, COW, Disk, IMAGE, MEMORY, OKAPI, QEMU, fio};
 use crate::Fault;
 use crate::server::Server;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 /// One contender and its disks.
 pub(super) struct Served {
@@ -13,7 +14,7 @@ pub(super) struct Served {
     socket: PathBuf,
     /// Its disks, and the names under which they are exported.
     exports: Vec<(Disk, &'static str)>,
-    servers: Vec<Server>,
+    servers: Vec<Rc<Server>>,
     /// Filled with the image by a copy, as it has no image to begin with.
     fill: Option<PathBuf>,
 }
@@ -37,7 +38,7 @@ impl Served {
 
     /// Seconds of processor time of all that serves, threads that have ended counted too.
     pub(super) fn cpu(&self) -> Result<f64, Fault> {
-        self.servers.iter().map(Server::whole_cpu).sum()
+        self.servers.iter().map(|server| server.whole_cpu()).sum()
     }
 
     /// Brings its disks to where the bench begins.
@@ -67,16 +68,25 @@ pub(super) fn okapi_node(data: &Path) -> Result<(impl Fn() -> Command + use<>, S
     Ok((okapi, node))
 }
 
-/// A node, its images, and its NBD server.
+/// A node, its images, and its NBD servers: one that hands over what is written at once, and one that does not.
 pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
-    let socket = folder.join("nbd.sock");
     let (okapi, node) = okapi_node(&folder.join("data"))?;
+    let node = Rc::new(node);
     run(okapi().args(["image", "import", "--quiet"]).arg(image).arg("base"))?;
-    run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own"]))?;
-    let listen = format!("unix:{}", socket.display());
-    let nbd = Server::start(okapi().args(["nbd", "--listen", &listen]), || UnixStream::connect(&socket))?;
+    run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own", "back"]))?;
+    let serve = |name, words: &[&str], exports: Vec<(Disk, &'static str)>| -> Result<Served, Fault> {
+        let socket = folder.join(format!("{}.sock", exports[0].1));
+        let listen = format!("unix:{}", socket.display());
+        let mut command = okapi();
+        command.args(["nbd", "--listen", &listen]).args(words);
+        let nbd = Rc::new(Server::start(&mut command, || UnixStream::connect(&socket))?);
+        Ok(Served { name, socket, exports, servers: vec![nbd, node.clone()], fill: None })
+    };
     let exports = vec![(Disk::Base, "clone"), (Disk::Diff, "diff"), (Disk::Own, "own")];
-    Ok(vec![Served { name: OKAPI, socket, exports, servers: vec![nbd, node], fill: None }])
+    Ok(vec![
+        serve(OKAPI, &["clone", "diff", "own"], exports)?,
+        serve(BACK, &["--write-back", "back"], vec![(Disk::Own, "back")])?,
+    ])
 }
 
 /// nbdkit with everything in memory.
@@ -97,7 +107,7 @@ fn nbdkit(name: &'static str, disk: Disk, folder: &Path, words: &[&str]) -> Resu
     let mut command = Command::new("nbdkit");
     command.arg("--foreground").arg("--unix").arg(&socket).args(words);
     let server = Server::start(&mut command, || UnixStream::connect(&socket))?;
-    Ok(Served { name, socket, exports: vec![(disk, "")], servers: vec![server], fill: None })
+    Ok(Served { name, socket, exports: vec![(disk, "")], servers: vec![Rc::new(server)], fill: None })
 }
 
 /// qemu-nbd with the image, and with a qcow2 file over it.
@@ -111,7 +121,7 @@ pub(super) fn qemu(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
         let mut command = Command::new("qemu-nbd");
         command.args(["--persistent", "--shared=8", "--format", format, "--socket"]).arg(&socket).arg(file);
         let server = Server::start(&mut command, || UnixStream::connect(&socket))?;
-        Ok(Served { name: QEMU, socket, exports: vec![(disk, "")], servers: vec![server], fill: None })
+        Ok(Served { name: QEMU, socket, exports: vec![(disk, "")], servers: vec![Rc::new(server)], fill: None })
     };
     Ok(vec![serve(Disk::Own, "raw", &copy)?, serve(Disk::Diff, "qcow2", &over)?])
 }

@@ -99,11 +99,14 @@ impl Catalog for DiskCatalog {
     }
 
     fn open(&self, name: &str) -> Result<(String, Arc<dyn Device>), Refused> {
-        let names = self.list()?;
-        let name = match (name, names.as_slice()) {
-            ("", [only]) => only.clone(),
-            (name, names) if names.iter().any(|known| known == name) => name.to_owned(),
-            _ => return Err(Refused::Unknown(format!("there is no export `{}`", name.escape_default()))),
+        let unknown = || Refused::Unknown(format!("there is no export `{}`", name.escape_default()));
+        let name = match (name, &self.names) {
+            ("", _) => match self.list()?.as_slice() {
+                [only] => only.clone(),
+                _ => return Err(unknown()),
+            },
+            (name, Some(names)) if !names.iter().any(|known| known == name) => return Err(unknown()),
+            (name, _) => name.to_owned(),
         };
         match self.disk(&name) {
             Ok(disk) => Ok((name, disk)),

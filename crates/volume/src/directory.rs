@@ -87,6 +87,18 @@ impl Directory {
         self.heads().filter(built).collect()
     }
 
+    /// The names of those that are built on each disk.
+    pub(crate) fn all_children(&self) -> BTreeMap<Number, Vec<String>> {
+        let mut all: BTreeMap<Number, Vec<String>> = BTreeMap::new();
+        for head in self.heads() {
+            let parent = head.parent.filter(|parent| self.get(parent.number).is_some_and(|(_, it)| it.id == parent.id));
+            if let Some(parent) = parent {
+                all.entry(parent.number).or_default().push(head.name.clone());
+            }
+        }
+        all
+    }
+
     /// The names of those that are built on a disk.
     pub(crate) fn children_names(&self, parent: &Head) -> Vec<String> {
         self.children(parent).into_iter().map(|head| head.name.clone()).collect()

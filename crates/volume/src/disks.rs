@@ -141,12 +141,13 @@ impl Disks {
         let mut heads: Vec<&Head> = directory.heads().filter(|head| !head.partial).collect();
         heads.sort_by(|a, b| a.name.cmp(&b.name));
         let leases = self.0.leases(&heads)?;
+        let mut children = directory.all_children();
         let mut listed = Vec::with_capacity(heads.len());
         for (head, (_, lease)) in heads.into_iter().zip(leases) {
             let parent = head.parent.and_then(|parent| directory.get(parent.number));
             listed.push(Listed {
                 parent: parent.map(|(_, parent)| parent.name.clone()),
-                children: directory.children_names(head),
+                children: children.remove(&head.number).unwrap_or_default(),
                 in_use: lease.filter(|lease| lease.is_live(now())),
                 blocks: if blocks { self.0.blocks_of(head.number)? } else { 0 },
                 head: head.clone(),

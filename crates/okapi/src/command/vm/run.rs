@@ -169,8 +169,9 @@ impl Running {
         view: &View,
     ) -> Result<Self, Failure> {
         let claim = machine.claim()?;
-        let catalog: Arc<dyn Catalog> =
-            Arc::new(DiskCatalog::new(disks, Some(vec![args.image.clone()]), Access::Write));
+        // The machine ends with this process, so nothing that it takes for written is taken from it.
+        let catalog = DiskCatalog::new(disks, Some(vec![args.image.clone()]), Access::Write).with_write_back(true);
+        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let server = Server::start(&[Target::Unix(machine.nbd())], &catalog);
         let server = server.map_err(|error| Failure::new(error.to_string()))?;
         let start = |by| spawn(program, &args.shape.words(machine, &args.image, &card, by), machine);
