@@ -7,7 +7,7 @@ use crate::device::Trouble;
 use std::io::{self, Read, Write};
 
 /// Bytes of a write that are passed on, and of a read that are sent, at a time.
-const PIECE: usize = 256 << 10;
+pub(crate) const PIECE: usize = 256 << 10;
 /// Room for what comes.
 pub(crate) const INPUT: usize = PIECE + (64 << 10);
 /// Room for what goes.

@@ -183,7 +183,7 @@ fn many_threads_write_read_and_flush() {
                 disk.read_at(0, &mut vec![0; SIZE]).unwrap();
             }
         });
-        let done: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let done: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         over.store(true, Ordering::Relaxed);
         done.into_iter().for_each(|done| done.unwrap());
     });
