@@ -276,7 +276,8 @@ impl Inner {
         for (at, (outcome, (_, head))) in outcomes.iter().zip(heads).enumerate() {
             match outcome.status {
                 Status::Ok => directory.note(outcome.generation, head.clone()),
-                Status::Stale => stale = stale.or(Some(at)),
+                // Changed since it was seen, or gone.
+                Status::Stale | Status::Absent => stale = stale.or(Some(at)),
                 status => {
                     return Err(DisksError::Refused { name: head.name.clone(), what: "writing its head", status });
                 }

@@ -7,7 +7,7 @@ use crate::lease::{Lease, now};
 use crate::limits::{LEASE, LEASE_RENEWED};
 use crate::place::Number;
 use crate::puts::Puts;
-use okapi_client::{Generation, GetAsk, Status, flags};
+use okapi_client::{Generation, GetAsk, Outcome, Status, flags};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -116,10 +116,13 @@ impl Drop for Held {
 impl Inner {
     /// Takes disks to write to them: all or none. They are whole, may be written to, and have no children.
     pub(crate) fn hold(self: &Arc<Self>, names: &[&str]) -> Result<Vec<(Head, Arc<Held>)>, DisksError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let heads = {
                 let mut directory = self.directory.lock();
-                directory.look(&self.grid)?;
+                // What was seen before is good enough to begin with: if it is old, the head is not where it is expected.
+                if attempt > 0 || names.iter().any(|name| directory.find(name).is_err()) {
+                    directory.look(&self.grid)?;
+                }
                 let find = |name: &&str| {
                     let head = directory.find(name)?;
                     let children = directory.children_names(head);
@@ -129,7 +132,11 @@ impl Inner {
                         false => Err(DisksError::HasChildren { name: head.name.clone(), children }),
                     }
                 };
-                names.iter().map(find).collect::<Result<Vec<_>, _>>()?
+                match names.iter().map(find).collect::<Result<Vec<_>, _>>() {
+                    Ok(heads) => heads,
+                    Err(_) if attempt == 0 => continue,
+                    Err(error) => return Err(error),
+                }
             };
             let heads_only: Vec<&Head> = heads.iter().map(|(_, head)| head).collect();
             let held = self.lease(&heads_only)?;
@@ -157,22 +164,54 @@ impl Inner {
 
     /// Takes the leases of disks: all or none.
     pub(crate) fn lease(self: &Arc<Self>, heads: &[&Head]) -> Result<Vec<Arc<Held>>, DisksError> {
-        let mut generations = vec![Generation::ABSENT; heads.len()];
-        for (at, (generation, lease)) in self.leases(heads)?.into_iter().enumerate() {
-            if let Some(by) = lease.filter(|lease| lease.is_live(now())) {
-                return Err(DisksError::InUse { name: heads[at].name.clone(), by: by.into() });
+        // Nobody has them, mostly: to ask first would be one more way to the node.
+        let mut held = self.take(heads, &vec![Generation::ABSENT; heads.len()])?;
+        let refused: Vec<usize> = (0..heads.len()).filter(|at| held[*at].is_err()).collect();
+        if !refused.is_empty() {
+            let again: Vec<&Head> = refused.iter().map(|at| heads[*at]).collect();
+            let mut generations = Vec::with_capacity(again.len());
+            // Those taken are let go again as they are dropped.
+            for (head, (generation, lease)) in again.iter().zip(self.leases(&again)?) {
+                if let Some(by) = lease.filter(|lease| lease.is_live(now())) {
+                    return Err(DisksError::InUse { name: head.name.clone(), by: by.into() });
+                }
+                generations.push(generation);
             }
-            generations[at] = generation;
+            for (at, taken) in refused.into_iter().zip(self.take(&again, &generations)?) {
+                held[at] = taken;
+            }
         }
+        let all: Result<Vec<Arc<Held>>, (usize, Status)> =
+            held.into_iter().enumerate().map(|(at, held)| held.map_err(|status| (at, status))).collect();
+        match all {
+            Ok(held) => {
+                self.keep_renewing()?;
+                Ok(held)
+            }
+            Err((at, Status::Stale)) => Err(DisksError::Changed { name: heads[at].name.clone() }),
+            Err((at, status)) => {
+                Err(DisksError::Refused { name: heads[at].name.clone(), what: "taking its lease", status })
+            }
+        }
+    }
+
+    /// Puts our leases where they are still at these generations; each, or why not.
+    fn take(
+        self: &Arc<Self>,
+        heads: &[&Head],
+        generations: &[Generation],
+    ) -> Result<Vec<Result<Arc<Held>, Status>>, DisksError> {
         let asked = Instant::now();
         let bytes: Vec<_> = heads.iter().map(|head| Lease::ours(self.holder).encode(head.number)).collect();
         let mut puts = Puts::default();
-        for ((head, bytes), generation) in heads.iter().zip(&bytes).zip(&generations) {
+        for ((head, bytes), generation) in heads.iter().zip(&bytes).zip(generations) {
             puts.whole_if(head.number.lease(), bytes, *generation);
         }
         let outcomes = puts.put_each(&self.grid, flags::RELAXED)?;
-        let mut held = Vec::with_capacity(heads.len());
-        for (head, outcome) in heads.iter().zip(&outcomes).filter(|(_, outcome)| outcome.status.is_ok()) {
+        let take = |(head, outcome): (&&Head, &Outcome)| {
+            if !outcome.status.is_ok() {
+                return Err(outcome.status);
+            }
             let new = Arc::new(Held {
                 inner: Arc::downgrade(self),
                 number: head.number,
@@ -183,21 +222,9 @@ impl Inner {
                 fenced: AtomicBool::new(false),
             });
             self.held.lock().insert(head.number, Arc::downgrade(&new));
-            held.push(new);
-        }
-        // Those taken are let go again as they are dropped.
-        match heads.iter().zip(&outcomes).find(|(_, outcome)| !outcome.status.is_ok()) {
-            None => {
-                self.keep_renewing()?;
-                Ok(held)
-            }
-            Some((head, outcome)) if outcome.status == Status::Stale => {
-                Err(DisksError::Changed { name: head.name.clone() })
-            }
-            Some((head, outcome)) => {
-                Err(DisksError::Refused { name: head.name.clone(), what: "taking its lease", status: outcome.status })
-            }
-        }
+            Ok(new)
+        };
+        Ok(heads.iter().zip(&outcomes).map(take).collect())
     }
 
     /// The leases of disks as they are, live or not.

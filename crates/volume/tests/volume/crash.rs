@@ -55,7 +55,7 @@ fn what_a_crash_leaves_is_as_before_or_as_after() {
             Deed::Commit(name) | Deed::Flatten(name) => 3_000 + before[name].bytes.len() as u64,
             _ => 2_500,
         };
-        let left = i64::try_from(400 + dice.below(most)).unwrap();
+        let left = i64::try_from(300 + dice.below(most)).unwrap();
         let what = format!("seed {seed}, {left} bytes, {deed:.60?}");
         let died = match Disks::open(&world.client_cut_after(left), "disks", None, 0) {
             Ok(disks) => perform(&disks, &deed).is_err(),
