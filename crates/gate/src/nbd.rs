@@ -1,4 +1,5 @@
-//! Disks for whoever speaks NBD (qemu, libnbd, the Linux kernel): fixed newstyle, structured replies, block status.
+//! Disks for whoever speaks NBD (qemu, libnbd, the Linux kernel): fixed newstyle, structured replies, extended
+//! headers, block status.
 //!
 //! One thread serves one connection: it takes all requests that have come, answers them in order into one buffer, and
 //! sends that at once. What it holds is bounded whatever the other end says: a write is passed on as it comes, a read is

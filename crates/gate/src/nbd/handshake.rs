@@ -2,8 +2,8 @@
 
 use super::input::Input;
 use super::wire::{
-    ALLOCATION, ALLOCATION_ID, FIXED_NEWSTYLE, GREETING, NAME_MAX, NO_ZEROES, OPTION, OPTION_REPLY, REQUEST_MAX, can,
-    four, info, option, reply, two,
+    ALLOCATION, ALLOCATION_ID, Dialect, FIXED_NEWSTYLE, GREETING, NAME_MAX, NO_ZEROES, OPTION, OPTION_REPLY,
+    REQUEST_MAX, can, four, info, option, reply, two,
 };
 use crate::catalog::{Catalog, Refused};
 use crate::device::Device;
@@ -22,7 +22,7 @@ const PREFERRED: u32 = 4096;
 /// How requests are made and answered after the handshake.
 pub(crate) struct Agreed {
     pub(crate) device: Arc<dyn Device>,
-    pub(crate) structured: bool,
+    pub(crate) dialect: Dialect,
     /// Whether block status was asked for, of this very export.
     pub(crate) allocation: bool,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Agreed {
 #[derive(Default)]
 struct Talk {
     no_zeroes: bool,
-    structured: bool,
+    dialect: Dialect,
     /// The export whose allocation was asked for.
     allocation: Option<String>,
 }
@@ -116,15 +116,20 @@ impl Talk {
                 }
                 Err(text) => output.write_all(&text)?,
             },
-            option::STRUCTURED_REPLY if data.is_empty() => {
-                self.structured = true;
+            option::STRUCTURED_REPLY if data.is_empty() && self.dialect == Dialect::Extended => {
+                let text = b"extended headers were agreed on, and they have all of that";
+                output.write_all(&said(asked, reply::ERR_EXT_HEADER_REQD, text))?;
+            }
+            option::STRUCTURED_REPLY | option::EXTENDED_HEADERS if data.is_empty() => {
+                let extended = asked == option::EXTENDED_HEADERS;
+                self.dialect = if extended { Dialect::Extended } else { Dialect::Structured };
                 output.write_all(&ack)?;
             }
             option::LIST_META_CONTEXT | option::SET_META_CONTEXT => {
                 let text = self.contexts(asked, data, catalog);
                 output.write_all(&text)?;
             }
-            option::LIST | option::STRUCTURED_REPLY => {
+            option::LIST | option::STRUCTURED_REPLY | option::EXTENDED_HEADERS => {
                 output.write_all(&said(asked, reply::ERR_INVALID, b"this option takes nothing"))?;
             }
             _ => output.write_all(&said(asked, reply::ERR_UNSUP, b"this option is not known here"))?,
@@ -134,11 +139,14 @@ impl Talk {
 
     /// The old way to ask for an export: there is no way to refuse but to hang up.
     fn export_name(&self, data: &[u8], output: &mut impl Write, catalog: &dyn Catalog) -> io::Result<Agreed> {
+        if self.dialect == Dialect::Extended {
+            return Err(nonsense("the oldest way to ask for an export after the newest headers"));
+        }
         let name = std::str::from_utf8(data).map_err(|_| nonsense("a name that is no text"))?;
         let opened = catalog.open(name);
         let (name, device) = opened.map_err(|refused| io::Error::new(io::ErrorKind::NotFound, words(&refused)))?;
         let mut text = device.size().to_be_bytes().to_vec();
-        text.extend(abilities(&*device).to_be_bytes());
+        text.extend(abilities(&*device, self.dialect).to_be_bytes());
         text.resize(text.len() + if self.no_zeroes { 0 } else { 124 }, 0);
         output.write_all(&text)?;
         Ok(self.agreed(&name, device))
@@ -146,7 +154,7 @@ impl Talk {
 
     fn agreed(&self, name: &str, device: Arc<dyn Device>) -> Agreed {
         let allocation = self.allocation.as_deref() == Some(name);
-        Agreed { device, structured: self.structured, allocation }
+        Agreed { device, dialect: self.dialect, allocation }
     }
 
     /// What is told of an export, and what is agreed on if it is to be it; or the refusal.
@@ -163,7 +171,7 @@ impl Talk {
             said(asked, reply::INFO, &data)
         };
         let size = device.size().to_be_bytes();
-        let mut text = tell(info::EXPORT, &[&size, &abilities(&*device).to_be_bytes()]);
+        let mut text = tell(info::EXPORT, &[&size, &abilities(&*device, self.dialect).to_be_bytes()]);
         let sizes = [1, PREFERRED, REQUEST_MAX].map(u32::to_be_bytes).concat();
         text.extend(tell(info::BLOCK_SIZE, &[&sizes]));
         if wanted.as_chunks::<2>().0.iter().any(|kind| u16::from_be_bytes(*kind) == info::NAME) {
@@ -179,7 +187,7 @@ impl Talk {
         if set {
             self.allocation = None;
         }
-        let Some((name, queries)) = queries(data).filter(|_| self.structured || !set) else {
+        let Some((name, queries)) = queries(data).filter(|_| self.dialect != Dialect::Simple || !set) else {
             return said(asked, reply::ERR_INVALID, b"the option makes no sense, or comes before structured replies");
         };
         let name = match catalog.open(name) {
@@ -201,8 +209,9 @@ impl Talk {
 }
 
 /// What can be done with a device.
-fn abilities(device: &dyn Device) -> u16 {
-    let always = can::HAS_FLAGS | can::FLUSH | can::FUA | can::DF | can::MULTI_CONN | can::CACHE;
+fn abilities(device: &dyn Device, dialect: Dialect) -> u16 {
+    let always = can::HAS_FLAGS | can::FLUSH | can::FUA | can::MULTI_CONN | can::CACHE;
+    let always = always | if dialect == Dialect::Simple { 0 } else { can::DF };
     match device.is_writable() {
         true => always | can::TRIM | can::WRITE_ZEROES | can::FAST_ZERO,
         false => always | can::READ_ONLY,

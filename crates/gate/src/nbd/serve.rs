@@ -2,7 +2,9 @@
 
 use super::handshake::Agreed;
 use super::input::Input;
-use super::wire::{ALLOCATION_ID, HOLE_OF_ZEROES, REQUEST_MAX, Request, chunk, command, flag, simple, structured};
+use super::wire::{
+    ALLOCATION_ID, Dialect, HOLE_OF_ZEROES, REQUEST_MAX, Request, chunk, chunk_head, command, flag, simple,
+};
 use crate::device::Trouble;
 use std::io::{self, Read, Write};
 
@@ -16,6 +18,10 @@ const OUTPUT: usize = PIECE + (64 << 10);
 const OWED_MAX: usize = 256;
 /// Runs that one answer about block status tells of.
 const RUNS_MAX: usize = 4096;
+/// Bytes that are zeroed at a time: other writers of the disk wait for each.
+const ZEROES: u64 = 1 << 30;
+/// Bytes that a client may have read ahead at once. It is a hint, and nobody has memory for more.
+const AHEAD_MAX: u64 = u32::MAX as u64;
 
 /// Answers requests until the client goes.
 ///
@@ -23,20 +29,24 @@ const RUNS_MAX: usize = 4096;
 /// The stream's, and `InvalidData` for what is no request.
 pub(crate) fn serve<R: Read, W: Write>(input: &mut Input<R>, output: W, agreed: &Agreed) -> io::Result<()> {
     let mut answers = Answers { output, buffer: vec![0; OUTPUT].into(), filled: 0, owed: Vec::new(), agreed };
+    let bytes = agreed.dialect.request_bytes();
     loop {
-        if input.here() < Request::BYTES {
+        if input.here() < bytes {
             // All that has come is answered: now it goes, in one piece.
             answers.settle()?;
             answers.send()?;
-            match input.wait_for(Request::BYTES) {
+            match input.wait_for(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && input.here() == 0 => return Ok(()),
                 waited => waited?,
             }
         }
-        let bytes = input.take(Request::BYTES).as_array().expect("so many were taken");
-        let Some(request) = Request::decode(bytes) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client sent something else than a request"));
+        let Some(request) = Request::decode(agreed.dialect, input.take(bytes)) else {
+            return Err(nonsense("the client sent something else than a request"));
         };
+        if let Some(trouble) = answers.misplaced(&request, input)? {
+            answers.done(&request, Err(trouble))?;
+            continue;
+        }
         match request.command {
             command::DISC => {
                 answers.settle()?;
@@ -86,104 +96,154 @@ impl<W: Write> Answers<'_, W> {
     }
 
     fn read(&mut self, request: &Request) -> io::Result<()> {
-        let (length, cookie) = (request.length as usize, request.cookie);
-        if let Err(trouble) = self.check(request, flag::DF | flag::FUA, Trouble::INVALID) {
+        if let Err(trouble) = self.check_range(request, flag::DF | flag::FUA, Trouble::INVALID) {
             return self.done(request, Err(trouble));
         }
-        if self.agreed.structured {
-            let in_one = request.flags & flag::DF != 0 || length <= PIECE;
-            if in_one && length > PIECE {
-                let text = format!("at most {PIECE} bytes are sent in one chunk");
-                return self.done(request, Err(Trouble::new(Trouble::TOO_LARGE, text)));
-            }
-            let mut done = 0;
-            loop {
-                let now = (length - done).min(PIECE);
-                let last = done + now == length;
-                let offset = request.offset + done as u64;
-                let size = u32::try_from(now + 8).expect("a piece is short");
-                let flags = if last { chunk::DONE } else { 0 };
-                let mut head = structured(flags, chunk::OFFSET_DATA, cookie, size).to_vec();
-                head.extend(offset.to_be_bytes());
-                let before = self.reserve(head.len() + now)?;
-                let place = before + head.len();
-                match self.agreed.device.read(offset, &mut self.buffer[place..place + now]) {
-                    Ok(()) => {
-                        self.buffer[before..place].copy_from_slice(&head);
-                        self.filled = place + now;
-                    }
-                    Err(trouble) => return self.done(request, Err(trouble)),
-                }
-                done += now;
-                if last {
-                    return Ok(());
-                }
-            }
+        let dialect = self.agreed.dialect;
+        let length = usize::try_from(request.length).ok().filter(|length| *length <= REQUEST_MAX as usize);
+        let Some(length) = length else {
+            // Only where a server may send less in one than was asked for is there a word for that.
+            let error = if dialect == Dialect::Simple { Trouble::INVALID } else { Trouble::TOO_LARGE };
+            return self.done(request, Err(Trouble::new(error, format!("at most {REQUEST_MAX} bytes are read"))));
+        };
+        match dialect {
+            // A chunk would have to be of one byte at least.
+            _ if length == 0 => self.done(request, Ok(())),
+            Dialect::Simple => self.read_whole(request, length),
+            _ if request.flags & flag::DF != 0 && length > PIECE => self.read_whole(request, length),
+            _ => self.read_in_chunks(request, length),
         }
-        let mut done = 0;
-        while done < length {
-            let head: &[u8] = if done == 0 { &simple(0, cookie) } else { &[] };
+    }
+
+    fn read_in_chunks(&mut self, request: &Request, length: usize) -> io::Result<()> {
+        let head = self.agreed.dialect.head_bytes() + 8;
+        for done in (0..length).step_by(PIECE) {
             let now = (length - done).min(PIECE);
-            let before = self.reserve(head.len() + now)?;
-            let place = before + head.len();
-            let into = &mut self.buffer[place..place + now];
-            match self.agreed.device.read(request.offset + done as u64, into) {
-                Ok(()) => {
-                    self.buffer[before..place].copy_from_slice(head);
-                    self.filled = place + now;
-                }
-                Err(trouble) if done == 0 => return self.done(request, Err(trouble)),
-                // It has been said that all is well, and there is no other way to take that back.
-                Err(trouble) => return Err(io::Error::other(trouble.text)),
+            let offset = request.offset + done as u64;
+            let place = self.reserve(head + now)? + head;
+            if let Err(trouble) = self.agreed.device.read(offset, &mut self.buffer[place..place + now]) {
+                return self.done(request, Err(trouble));
             }
-            done += now;
+            let flags = if done + now == length { chunk::DONE } else { 0 };
+            self.data_head(request, flags, offset, now)?;
+            self.filled = place + now;
         }
-        if length == 0 { self.done(request, Ok(())) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// One answer, or one chunk, however long it is. Its head says that it is there before all of it is read: otherwise
+    /// whoever asks for 64 MiB in one would cost as much memory.
+    fn read_whole(&mut self, request: &Request, length: usize) -> io::Result<()> {
+        let is_simple = self.agreed.dialect == Dialect::Simple;
+        let head = self.agreed.dialect.head_bytes() + if is_simple { 0 } else { 8 };
+        let mut failed = None;
+        for done in (0..length).step_by(PIECE) {
+            let now = (length - done).min(PIECE);
+            let before = if done == 0 { head } else { 0 };
+            let place = self.reserve(before + now)? + before;
+            let into = &mut self.buffer[place..place + now];
+            if failed.is_some() {
+                into.fill(0);
+            } else if let Err(trouble) = self.agreed.device.read(request.offset + done as u64, into) {
+                match (done, is_simple) {
+                    (0, _) => return self.done(request, Err(trouble)),
+                    // It has been said that all is well, and there is no other way to take that back.
+                    (_, true) => return Err(io::Error::other(trouble.text)),
+                    // What was announced must come, whatever it is; then it can be said what it is worth.
+                    (_, false) => {
+                        into.fill(0);
+                        failed = Some(trouble);
+                    }
+                }
+            }
+            match (done, is_simple) {
+                (0, true) => self.put(&simple(0, request.cookie))?,
+                (0, false) => self.data_head(request, 0, request.offset, length)?,
+                _ => {}
+            }
+            self.filled = place + now;
+        }
+        if is_simple { Ok(()) } else { self.done(request, failed.map_or(Ok(()), Err)) }
+    }
+
+    /// The head of a chunk of data, for which there is room.
+    fn data_head(&mut self, request: &Request, flags: u16, offset: u64, length: usize) -> io::Result<()> {
+        self.chunk_head(request, flags, chunk::OFFSET_DATA, length + 8)?;
+        self.put(&offset.to_be_bytes())
     }
 
     fn write<R: Read>(&mut self, request: &Request, input: &mut Input<R>) -> io::Result<()> {
-        let length = request.length as usize;
-        if request.length > REQUEST_MAX {
-            let text = format!("the client announced a write of {length} bytes, more than it was told to");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
-        let mut done = self.check(request, flag::FUA, Trouble::NO_SPACE).and_then(|()| self.writable());
-        if input.here() < length.min(PIECE) {
-            // What is still to come may wait for answers to what came before.
-            self.settle()?;
-            self.send()?;
-        }
-        let (device, mut at) = (&self.agreed.device, request.offset);
-        input.each(length, PIECE, |bytes| {
+        let flags = flag::FUA | if self.agreed.dialect == Dialect::Extended { flag::PAYLOAD } else { 0 };
+        let mut done = self.check_range(request, flags, Trouble::NO_SPACE).and_then(|()| self.writable());
+        let (agreed, mut at) = (self.agreed, request.offset);
+        self.payload(request, input, |bytes| {
             if done.is_ok() {
-                done = device.write(at, bytes, false);
+                done = agreed.device.write(at, bytes, false);
                 at += bytes.len() as u64;
             }
         })?;
         if done.is_ok() { self.owe(request) } else { self.done(request, done) }
     }
 
+    /// What came with a request, in pieces.
+    fn payload<R: Read>(&mut self, request: &Request, input: &mut Input<R>, take: impl FnMut(&[u8])) -> io::Result<()> {
+        let length = usize::try_from(request.length).ok().filter(|length| *length <= REQUEST_MAX as usize);
+        let Some(length) = length else {
+            let length = request.length;
+            return Err(nonsense(&format!("the client announced {length} bytes of data, more than it was told to")));
+        };
+        if input.here() < length.min(PIECE) {
+            // What is still to come may wait for answers to what came before.
+            self.settle()?;
+            self.send()?;
+        }
+        input.each(length, PIECE, take)
+    }
+
+    /// Whether a request of extended headers has data where none belongs, or none where some does. The data is skipped, so
+    /// that the next request is found.
+    fn misplaced<R: Read>(&mut self, request: &Request, input: &mut Input<R>) -> io::Result<Option<Trouble>> {
+        if self.agreed.dialect != Dialect::Extended {
+            return Ok(None);
+        }
+        let text = match (request.command == command::WRITE, request.flags & flag::PAYLOAD != 0) {
+            (true, true) | (false, false) => return Ok(None),
+            (true, false) => "a write must say that its data comes with it",
+            (false, true) => {
+                self.payload(request, input, |_| ())?;
+                "this takes no data"
+            }
+        };
+        Ok(Some(Trouble::new(Trouble::INVALID, text)))
+    }
+
     fn other(&mut self, request: &Request) -> Result<(), Trouble> {
         let device = &self.agreed.device;
-        let (offset, length) = (request.offset, u64::from(request.length));
+        let (mut at, end) = (request.offset, request.offset.saturating_add(request.length));
         match request.command {
-            command::TRIM => {
-                self.check_range(request, flag::FUA, Trouble::INVALID)?;
+            command::TRIM | command::WRITE_ZEROES => {
+                let (flags, past) = match request.command {
+                    command::TRIM => (flag::FUA, Trouble::INVALID),
+                    _ => (flag::FUA | flag::NO_HOLE | flag::FAST_ZERO, Trouble::NO_SPACE),
+                };
+                self.check_range(request, flags, past)?;
                 self.writable()?;
-                device.zero(offset, length, false)
-            }
-            command::WRITE_ZEROES => {
-                self.check_range(request, flag::FUA | flag::NO_HOLE | flag::FAST_ZERO, Trouble::NO_SPACE)?;
-                self.writable()?;
-                device.zero(offset, length, false)
+                while at < end {
+                    let now = (end - at).min(ZEROES);
+                    device.zero(at, now, false)?;
+                    at += now;
+                }
+                Ok(())
             }
             command::CACHE => {
                 self.check_range(request, 0, Trouble::INVALID)?;
-                let mut buffer = vec![0; PIECE.min(request.length as usize)];
-                let mut at = 0;
-                while at < length {
-                    let now = (length - at).min(PIECE as u64);
-                    device.read(offset + at, &mut buffer[..now as usize])?;
+                if request.length > AHEAD_MAX {
+                    return Err(Trouble::new(Trouble::TOO_LARGE, format!("at most {AHEAD_MAX} bytes are read ahead")));
+                }
+                let mut buffer = vec![0; PIECE.min((end - at) as usize)];
+                while at < end {
+                    let now = (end - at).min(PIECE as u64);
+                    device.read(at, &mut buffer[..now as usize])?;
                     at += now;
                 }
                 Ok(())
@@ -203,20 +263,31 @@ impl<W: Write> Answers<'_, W> {
             return self.done(request, Err(trouble));
         }
         let most = if request.flags & flag::REQ_ONE != 0 { 1 } else { RUNS_MAX };
-        let (mut at, end) = (request.offset, request.offset + u64::from(request.length));
-        let mut runs = ALLOCATION_ID.to_be_bytes().to_vec();
-        while at < end && runs.len() < 4 + most * 8 {
-            match self.agreed.device.is_zero(at, end - at) {
-                Ok((zero, length)) => {
-                    runs.extend(u32::try_from(length).expect("no more than was asked for").to_be_bytes());
-                    runs.extend((if zero { HOLE_OF_ZEROES } else { 0 }).to_be_bytes());
-                    at += length;
-                }
+        let is_extended = self.agreed.dialect == Dialect::Extended;
+        let (mut at, end) = (request.offset, request.offset + request.length);
+        let (mut runs, mut count) = (Vec::new(), 0);
+        while at < end && count < most {
+            let (zero, length) = match self.agreed.device.is_zero(at, end - at) {
+                Ok(found) => found,
                 Err(trouble) => return self.done(request, Err(trouble)),
+            };
+            let state = if zero { HOLE_OF_ZEROES } else { 0 };
+            if is_extended {
+                runs.extend(length.to_be_bytes());
+                runs.extend(u64::from(state).to_be_bytes());
+            } else {
+                runs.extend(u32::try_from(length).expect("no more than was asked for").to_be_bytes());
+                runs.extend(state.to_be_bytes());
             }
+            at += length;
+            count += 1;
         }
-        let length = u32::try_from(runs.len()).expect("runs are few");
-        self.put(&structured(chunk::DONE, chunk::BLOCK_STATUS, request.cookie, length))?;
+        let count = u32::try_from(count).expect("runs are few").to_be_bytes();
+        let (kind, count): (_, &[u8]) =
+            if is_extended { (chunk::BLOCK_STATUS_EXT, &count) } else { (chunk::BLOCK_STATUS, &[]) };
+        self.chunk_head(request, chunk::DONE, kind, 4 + count.len() + runs.len())?;
+        self.put(&ALLOCATION_ID.to_be_bytes())?;
+        self.put(count)?;
         self.put(&runs)
     }
 
@@ -225,35 +296,25 @@ impl<W: Write> Answers<'_, W> {
         if let Err(trouble) = &done {
             tracing::debug!(command = request.command, error = trouble.error, "{}", trouble.text);
         }
-        let cookie = request.cookie;
-        match (self.agreed.structured, done) {
-            (true, Ok(())) => self.put(&structured(chunk::DONE, chunk::NONE, cookie, 0)),
-            (true, Err(trouble)) => {
-                let text: String = trouble.text.chars().take(1000).collect();
-                let length = u16::try_from(text.len()).expect("a thousand characters have at most 4,000 bytes");
-                self.put(&structured(chunk::DONE, chunk::ERROR, cookie, 6 + u32::from(length)))?;
-                self.put(&trouble.error.to_be_bytes())?;
-                self.put(&length.to_be_bytes())?;
-                self.put(text.as_bytes())
-            }
-            (false, done) => self.put(&simple(done.map_or_else(|trouble| trouble.error, |()| 0), cookie)),
+        if self.agreed.dialect == Dialect::Simple {
+            let error = done.map_or_else(|trouble| trouble.error, |()| 0);
+            return self.put(&simple(error, request.cookie));
         }
+        let Err(trouble) = done else { return self.chunk_head(request, chunk::DONE, chunk::NONE, 0) };
+        let text: String = trouble.text.chars().take(1000).collect();
+        let length = u16::try_from(text.len()).expect("a thousand characters have at most 4,000 bytes");
+        self.chunk_head(request, chunk::DONE, chunk::ERROR, 6 + text.len())?;
+        self.put(&trouble.error.to_be_bytes())?;
+        self.put(&length.to_be_bytes())?;
+        self.put(text.as_bytes())
     }
 
-    /// Makes sure that the request is no longer than agreed and within the device, and has no other flags than these.
-    fn check(&self, request: &Request, flags: u16, past: u32) -> Result<(), Trouble> {
-        if request.length > REQUEST_MAX {
-            return Err(Trouble::new(Trouble::INVALID, format!("requests are of at most {REQUEST_MAX} bytes")));
-        }
-        self.check_range(request, flags, past)
-    }
-
-    /// The same for requests without data, whose length has no other limit than the device.
+    /// Makes sure that the request is within the device, and has no other flags than these.
     fn check_range(&self, request: &Request, flags: u16, past: u32) -> Result<(), Trouble> {
         if request.flags & !flags != 0 {
             return Err(Trouble::new(Trouble::INVALID, "flags that do not belong here"));
         }
-        match request.offset.checked_add(u64::from(request.length)) {
+        match request.offset.checked_add(request.length) {
             Some(end) if end <= self.agreed.device.size() => Ok(()),
             _ => Err(Trouble::new(past, "it reaches past the end")),
         }
@@ -274,6 +335,15 @@ impl<W: Write> Answers<'_, W> {
         Ok(self.filled)
     }
 
+    fn chunk_head(&mut self, request: &Request, flags: u16, kind: u16, length: usize) -> io::Result<()> {
+        let (dialect, length) = (self.agreed.dialect, u32::try_from(length).expect("chunks are short"));
+        let count = dialect.head_bytes();
+        let at = self.reserve(count)?;
+        chunk_head(&mut self.buffer[at..at + count], dialect, (flags, kind), request, length);
+        self.filled = at + count;
+        Ok(())
+    }
+
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         let at = self.reserve(bytes.len())?;
         self.buffer[at..at + bytes.len()].copy_from_slice(bytes);
@@ -284,4 +354,8 @@ impl<W: Write> Answers<'_, W> {
     fn send(&mut self) -> io::Result<()> {
         self.output.write_all(&self.buffer[..std::mem::take(&mut self.filled)])
     }
+}
+
+fn nonsense(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
