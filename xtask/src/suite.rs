@@ -29,6 +29,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mount", "mount"),
     ("qemu-img", "qemu-utils"),
     ("nbdinfo", "libnbd-bin"),
+    ("fio", "fio"),
     ("mtype", "mtools"),
     ("sfdisk", "fdisk"),
     QEMU,

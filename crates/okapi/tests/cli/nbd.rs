@@ -2,6 +2,7 @@
 
 use crate::house::{House, Running, noise};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -115,4 +116,46 @@ fn a_guest_does_not_notice_that_the_node_was_killed() {
     let mut found = [0xAA; 12_288];
     assert_eq!(Guest::enter(&house, "a").ask(READ, 0, &mut found), 0);
     assert!(found[..8192] == [0; 8192] && found[8192..] == [2; 4096]);
+}
+
+/// What fio does to a disk: writes of one page each, a flush now and then, and each page says what it must be.
+fn fio(house: &House, more: &[&str]) -> Command {
+    let uri = format!("nbd+unix:///a?socket={}", house.path("data/nbd.sock").display());
+    let mut command = Command::new("fio");
+    command.args(["--name=v", "--ioengine=nbd", &format!("--uri={uri}"), "--rw=randwrite", "--bs=4k"]);
+    command.args(["--iodepth=16", "--fsync=64", "--verify=crc32c", "--verify_fatal=1"]).args(more);
+    command.current_dir(house.path(""));
+    command
+}
+
+#[test]
+fn fio_finds_all_it_wrote_while_the_node_was_killed_again_and_again() {
+    let house = House::new();
+    let mut node = house.up(&[]);
+    house.ok("image create a 48M -q");
+    let mut server = serve(&house, &[]);
+    server.line().unwrap();
+    // Slow enough that the node is killed a few times.
+    let mut writes = fio(&house, &["--rate=16m"]);
+    let mut writing = writes.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut kills = 0;
+    while writing.try_wait().unwrap().is_none() {
+        // Each time it has been given something that it may not have on its disk yet.
+        let status: Value = serde_json::from_str(&house.ok("status --json")).unwrap();
+        let put: u64 = status["facts"]["log.put_bytes"].as_str().unwrap().parse().unwrap();
+        if put > 1 << 20 {
+            node.end(Signal::KILL);
+            node = house.up(&[]);
+            kills += 1;
+        }
+    }
+    let output = writing.wait_with_output().unwrap();
+    assert!(output.status.success() && kills > 1, "{kills} kills, {output:?}");
+    // From the node, by a server that has nothing in memory.
+    assert!(server.end(Signal::TERM).0.success());
+    let mut server = serve(&house, &[]);
+    server.line().unwrap();
+    let output = fio(&house, &["--verify_only"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    drop(node);
 }
