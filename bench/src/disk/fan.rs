@@ -1,5 +1,6 @@
 //! 254 machines from one image: made, each with its address burned in, and served.
 
+use super::guest;
 use super::served::{okapi_node, run as succeed};
 use crate::goal::Goal;
 use crate::options::Options;
@@ -120,17 +121,12 @@ impl Served {
 }
 
 fn first_read(socket: &Path, export: &str) -> Result<UnixStream, Fault> {
-    let mut stream = UnixStream::connect(socket)?;
-    let mut said = 3u32.to_be_bytes().to_vec();
-    said.extend(b"IHAVEOPT\0\0\0\x01");
-    said.extend((export.len() as u32).to_be_bytes());
-    said.extend(export.as_bytes());
+    let (mut stream, _) = guest::enter(socket, export)?;
     let mut request = [0; 28];
     request[..4].copy_from_slice(&0x2560_9513u32.to_be_bytes());
     request[24..].copy_from_slice(&4096u32.to_be_bytes());
-    said.extend(request);
-    stream.write_all(&said)?;
-    stream.read_exact(&mut [0; 28 + 16 + 4096])?;
+    stream.write_all(&request)?;
+    stream.read_exact(&mut [0; 16 + 4096])?;
     Ok(stream)
 }
 

@@ -94,8 +94,7 @@ impl Catalog for DiskCatalog {
         if let Some(names) = &self.names {
             return Ok(names.clone());
         }
-        let listed = self.disks.list(false).map_err(|error| Refused::Denied(error.to_string()))?;
-        Ok(listed.into_iter().map(|disk| disk.head.name).collect())
+        self.disks.names().map_err(|error| Refused::Denied(error.to_string()))
     }
 
     fn open(&self, name: &str) -> Result<(String, Arc<dyn Device>), Refused> {

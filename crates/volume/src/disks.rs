@@ -156,6 +156,19 @@ impl Disks {
         Ok(listed)
     }
 
+    /// The names of all disks, in order: who writes to them, which [`Self::list`] asks for, is left out.
+    ///
+    /// # Errors
+    /// [`DisksError`].
+    pub fn names(&self) -> Result<Vec<String>, DisksError> {
+        let mut directory = self.0.directory.lock();
+        directory.look(&self.0.grid)?;
+        let mut names: Vec<String> =
+            directory.heads().filter(|head| !head.partial).map(|head| head.name.clone()).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// What a disk is.
     ///
     /// # Errors

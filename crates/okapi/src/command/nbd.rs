@@ -69,7 +69,7 @@ impl Args {
         let server = Server::start(&listen, &catalog).map_err(|error| Failure::new(error.to_string()))?;
         let shown = match names {
             Some(names) => names,
-            None => disks.list(false)?.into_iter().map(|disk| disk.head.name).collect(),
+            None => disks.names()?,
         };
         let view = &mut session.view;
         for address in server.addresses() {

@@ -71,7 +71,7 @@ impl Args {
         }
         let mut names = match self.names.is_empty() {
             false => self.names.clone(),
-            true => disks.list(false)?.into_iter().map(|disk| disk.head.name).collect(),
+            true => disks.names()?,
         };
         if names.is_empty() {
             return Err(Failure::not_found("there are no disks yet; make one with `okapi image import` or `create`"));

@@ -86,14 +86,6 @@ impl Disk {
         Ok(())
     }
 
-    /// Says that nobody needs `length` bytes at `offset` any more: they are zeros from then on.
-    ///
-    /// # Errors
-    /// [`DiskError`].
-    pub fn trim(&self, offset: u64, length: u64) -> Result<(), DiskError> {
-        self.write_zeroes(offset, length, false)
-    }
-
     /// Zeroes whole blocks: where something would show through they are covered, elsewhere they go.
     fn zero_blocks(&self, from: u64, to: u64, durable: bool) -> Result<(), DiskError> {
         let block = self.top.block;
