@@ -15,6 +15,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without an answer after which the link is dead.
 const KEEPALIVE_PROBES: u32 = 3;
+/// Time after which a link to a server is dead if what was sent has not come: nothing is asked while something is on its
+/// way. A server waits for longer: its client may be a machine that was paused.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// Whether only this machine can reach `address`.
 #[must_use]
@@ -46,6 +49,7 @@ impl TcpLink {
     pub fn connect(address: &SocketAddr, timeout: Duration) -> io::Result<Self> {
         // The standard library refuses zero.
         let stream = TcpStream::connect_timeout(address, timeout.max(Duration::from_millis(1)))?;
+        sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis() as u32)?;
         Self::new(stream, format!("tcp://{address}"))
     }
 
@@ -207,5 +211,7 @@ mod tests {
             assert!(sockopt::socket_keepalive(link.fd()).unwrap());
             assert_eq!(sockopt::tcp_keepidle(link.fd()).unwrap(), KEEPALIVE_IDLE);
         }
+        assert_eq!(sockopt::tcp_user_timeout(one.fd()).unwrap(), 60_000);
+        assert_eq!(sockopt::tcp_user_timeout(other.fd()).unwrap(), 0);
     }
 }

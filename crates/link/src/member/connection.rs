@@ -97,7 +97,7 @@ async fn watch(hub: &Hub, live: &Live, mut place: Option<OwnedSemaphorePermit>) 
         let (waits, farewell) = {
             let outbox = live.outbox.lock();
             let waits = outbox.busy || outbox.asked.is_some() || !outbox.offered.is_empty();
-            (waits, outbox.farewell.clone())
+            (waits || live.traffic.unanswered().is_some(), outbox.farewell.clone())
         };
         if let Some(farewell) = farewell
             && retires.get_or_insert_with(Instant::now).elapsed() >= tuning.retire

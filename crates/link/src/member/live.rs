@@ -172,6 +172,8 @@ pub(crate) struct Traffic {
     sent: AtomicU64,
     /// Microseconds from birth to the last byte that came.
     heard: AtomicU64,
+    /// Microseconds from birth to the last letter or piece that was sent; 0 before the first.
+    said: AtomicU64,
     /// How often an end that has nothing to say, and reads much or cannot read, says that it is there.
     pub(crate) sign_every: Duration,
     /// Microseconds from birth to the last sign of life.
@@ -194,6 +196,7 @@ impl Traffic {
             received: nothing(),
             sent: nothing(),
             heard: nothing(),
+            said: nothing(),
             sign_every,
             signed: nothing(),
             sign: AtomicBool::new(false),
@@ -245,6 +248,20 @@ impl Traffic {
     pub(crate) fn sent(&self, bytes: usize) {
         self.upload.pay(Instant::now(), bytes);
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A letter or a piece was sent, and the other end should be heard of.
+    pub(crate) fn said(&self) {
+        self.said.store(micros(self.born.elapsed()), Ordering::Relaxed);
+    }
+
+    /// For how long nothing has been heard since the last letter or piece was sent; nothing if something was.
+    ///
+    /// What the system has taken is not on the other end's machine yet: it repeats what was lost for a quarter of an
+    /// hour, and does not ask meanwhile whether anybody is there, as it does for a connection that is quiet.
+    pub(crate) fn unanswered(&self) -> Option<Duration> {
+        let said = self.said.load(Ordering::Relaxed);
+        (said > self.heard.load(Ordering::Relaxed)).then(|| self.born.elapsed() - Duration::from_micros(said))
     }
 
     /// How long to wait before more should be sent.

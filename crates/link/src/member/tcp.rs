@@ -33,6 +33,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without an answer after which the connection is dead.
 const KEEPALIVE_PROBES: u32 = 3;
+/// Time after which it is dead if what was sent has not come: nothing is asked while something is on its way.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// TLS over TCP.
 pub(crate) struct Tcp {
@@ -165,5 +167,6 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED.as_millis() as u32)?;
     Ok(())
 }

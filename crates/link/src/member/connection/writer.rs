@@ -163,8 +163,11 @@ impl Writer {
         for challenge in std::mem::take(&mut outbox.prove) {
             frame(out, Kind::Prove, |body| body.bytes(&challenge));
         }
-        let waits = outbox.busy || !outbox.offered.is_empty();
-        let due = outbox.pinged.is_none_or(|at| waits && at.elapsed() >= self.hub.tuning.patience / 2);
+        let patience = self.hub.tuning.patience;
+        // Most letters are answered, and need no ping to see that they came.
+        let unanswered = self.live.traffic.unanswered().is_some_and(|since| since >= patience / 8);
+        let waits = outbox.busy || !outbox.offered.is_empty() || unanswered;
+        let due = outbox.pinged.is_none_or(|at| waits && at.elapsed() >= patience / 2);
         if due && outbox.asked.is_none() {
             self.pings += 1;
             frame(out, Kind::Ping, |body| body.u64(self.pings));
@@ -194,10 +197,12 @@ impl Writer {
             };
             put_letter(&mut self.batch, &letter, payload.len());
             self.batch.extend_from_slice(&payload);
+            self.live.traffic.said();
         }
         while self.batch.len() < BATCH && self.live.outbox.lock().offered.len() < OFFERS_MAX {
             let Some(letter) = self.whom.next(&self.live, true, &self.hub.tuning) else { break };
             put_letter(&mut self.batch, &letter.letter, letter.payload.len());
+            self.live.traffic.said();
             self.live.outbox.lock().offered.push_back(Offered { letter, sent: 0 });
         }
     }
@@ -227,6 +232,7 @@ impl Writer {
         let mut outbox = self.live.outbox.lock();
         let Some(offered) = outbox.offered.front_mut() else { return };
         offered.sent += piece.length;
+        self.live.traffic.said();
         if offered.sent == piece.payload.len() {
             outbox.offered.pop_front();
             outbox.granted -= 1;

@@ -98,6 +98,38 @@ fn an_end_that_goes_silent_is_left_and_dialled_anew() {
 }
 
 #[test]
+fn an_end_that_answers_nothing_is_left_even_if_all_was_sent() {
+    // The system takes a letter at once, and says nothing of its not coming.
+    let one = Node::with(1, |_, tuning| tuning.patience = Duration::from_millis(1500));
+    let other = Node::new(2);
+    let relay = Relay::to(&other);
+    one.links.hint(other.id(), &[relay.address()]);
+    one.say(&other, b"hello");
+    other.letter(&one);
+    relay.hold(true);
+    one.say(&other, b"small");
+    assert!(one.host.down(other.id()).contains("nothing was heard"));
+    relay.hold(false);
+    one.say(&other, b"again");
+    assert_eq!(other.letter(&one).0, b"again");
+}
+
+#[test]
+fn whoever_has_nothing_to_say_to_letters_still_answers_pings() {
+    let patience = Duration::from_millis(1500);
+    let one = Node::with(1, |_, tuning| tuning.patience = patience);
+    let mut raw = Raw::dial(2, &one);
+    raw.enter();
+    for _ in 0..4 {
+        one.links.send(raw.id(), b"letter".to_vec(), Arc::default());
+        raw.frame_of(Kind::Letter);
+        let ping = raw.frame_of(Kind::Ping);
+        raw.say(Kind::Pong, |body| body.bytes(&ping));
+    }
+    assert!(!one.host.has(|event| matches!(event, Event::Down { .. })));
+}
+
+#[test]
 fn a_host_that_forgets_a_node_is_left_alone_by_it() {
     let (one, other) = (Node::new(1), Node::new(2));
     one.knows(&other);
