@@ -20,6 +20,12 @@ struct Tally {
     failed: u64,
 }
 
+/// Panics of failed tests that are shown again at the end.
+const CAUSES_SHOWN: usize = 5;
+/// Lines of each, and characters of a line.
+const CAUSE_LINES: usize = 16;
+const CAUSE_COLUMNS: usize = 400;
+
 /// Programs that the tests themselves run, and the packages they come from. A test that lacks one fails.
 const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
@@ -56,11 +62,12 @@ pub(crate) fn run() -> Result<(), String> {
     debian::install(PROGRAMS)?;
     guest::fetch()?;
     let mut total = Tally::default();
-    let mut broken = Vec::new();
+    let (mut broken, mut causes) = (Vec::new(), Vec::new());
     for Part { name, command, counts } in parts() {
         println!("== {name}");
         let start = Instant::now();
-        let (ok, tally) = run_part(command)?;
+        let Passed { ok, tally, panics } = run_part(command)?;
+        causes.extend(panics);
         if counts {
             total.passed += tally.passed;
             total.failed += tally.failed;
@@ -69,6 +76,10 @@ pub(crate) fn run() -> Result<(), String> {
         if !ok {
             broken.push(name);
         }
+    }
+    // Whoever sees no more than the end of all this sees why.
+    for cause in causes.iter().take(CAUSES_SHOWN) {
+        println!("{cause}\n");
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     match (broken.is_empty(), total.passed) {
@@ -126,34 +137,73 @@ fn cargo(words: &[&str]) -> Command {
     command
 }
 
+/// What became of a part.
+#[derive(Default)]
+struct Passed {
+    ok: bool,
+    tally: Tally,
+    /// The first lines of each panic. Runners show the output of tests that fail, and of no others.
+    panics: Vec<String>,
+}
+
 /// Runs a part, showing its output as it comes, and adds up the counts in it.
-fn run_part(mut command: Command) -> Result<(bool, Tally), String> {
+fn run_part(mut command: Command) -> Result<Passed, String> {
     let shown = format!("{command:?}");
     let start = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = start.map_err(|why| format!("{shown} did not start: {why}"))?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let tally = std::thread::scope(|scope| {
+    let (out, err) = std::thread::scope(|scope| {
         let err = scope.spawn(|| pass_on(err, |line| eprintln!("{line}")));
         let out = pass_on(out, |line| println!("{line}"));
-        let err = err.join().expect("passing lines on does not panic");
-        Tally { passed: out.passed + err.passed, failed: out.failed + err.failed }
+        (out, err.join().expect("passing lines on does not panic"))
     });
     let status = child.wait().map_err(|why| format!("{shown}: {why}"))?;
-    Ok((status.success(), tally))
+    let tally = out.summary.or(err.summary).unwrap_or(Tally {
+        passed: out.results.passed + err.results.passed,
+        failed: out.results.failed + err.results.failed,
+    });
+    Ok(Passed { ok: status.success(), tally, panics: [out.panics, err.panics].concat() })
 }
 
-fn pass_on(stream: Option<impl Read>, mut show: impl FnMut(&str)) -> Tally {
-    let mut total = Tally::default();
-    let Some(stream) = stream else { return total };
+/// What a stream of lines tells.
+#[derive(Default)]
+struct Told {
+    /// What nextest sums up. It also shows what tests that fail say of themselves, which is not to count twice.
+    summary: Option<Tally>,
+    /// What the tests of each binary say of themselves, added up.
+    results: Tally,
+    panics: Vec<String>,
+}
+
+fn pass_on(stream: Option<impl Read>, mut show: impl FnMut(&str)) -> Told {
+    let mut told = Told::default();
+    let Some(stream) = stream else { return told };
+    let mut left = 0;
     for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         show(&line);
-        if let Some(tally) = counted(&line) {
-            total.passed += tally.passed;
-            total.failed += tally.failed;
+        match counted(&line) {
+            Some(tally) if plain(&line).trim_start().starts_with("Summary") => told.summary = Some(tally),
+            Some(tally) => {
+                told.results.passed += tally.passed;
+                told.results.failed += tally.failed;
+            }
+            None => {}
+        }
+        let short: String = line.chars().take(CAUSE_COLUMNS).collect();
+        if line.contains("' panicked at ") || line.contains(") panicked at ") {
+            told.panics.push(short);
+            left = CAUSE_LINES;
+        } else if left > 0 && !line.contains("stack backtrace:") {
+            let panic = told.panics.last_mut().expect("one was begun");
+            panic.push('\n');
+            panic.push_str(&short);
+            left -= 1;
+        } else {
+            left = 0;
         }
     }
-    total
+    told
 }
 
 /// The counts in a test runner's closing line: cargo test's `test result: ...` or nextest's `Summary [...] ...`.
@@ -199,5 +249,24 @@ mod tests {
             tally(5, 0)
         );
         assert_eq!(counted("12 passed, 0 failed"), None);
+    }
+
+    #[test]
+    fn a_failure_is_counted_once_and_its_cause_kept() {
+        let output = "
+    running 1 test
+    thread 'it_works' (42) panicked at src/it.rs:1:1:
+    never so
+    and this
+    stack backtrace:
+       0: main
+    test result: FAILED. 0 passed; 1 failed
+     Summary [   1.0s] 5 tests run: 4 passed, 1 failed, 0 skipped";
+        let told = pass_on(Some(output.as_bytes()), |_| {});
+        assert_eq!(told.summary, Some(Tally { passed: 4, failed: 1 }));
+        assert_eq!(told.results, Tally { passed: 0, failed: 1 });
+        let lines: Vec<&str> = told.panics[0].lines().map(str::trim).collect();
+        assert_eq!(lines, ["thread 'it_works' (42) panicked at src/it.rs:1:1:", "never so", "and this"]);
+        assert_eq!(told.panics.len(), 1);
     }
 }
