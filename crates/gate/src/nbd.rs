@@ -1,5 +1,5 @@
 //! Disks for whoever speaks NBD (qemu, libnbd, the Linux kernel): fixed newstyle, structured replies, extended
-//! headers, block status.
+//! headers, block status, TLS.
 //!
 //! One thread serves one connection: it takes all requests that have come, answers them in order into one buffer, and
 //! sends that at once. What it holds is bounded whatever the other end says: a write is passed on as it comes, a read is
@@ -11,6 +11,8 @@ mod listen;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wire;
 
 pub use listen::{ListenError, Server, uri};
+pub use tls::{Tls, TlsError};

@@ -27,24 +27,37 @@ pub(crate) struct Agreed {
     pub(crate) allocation: bool,
 }
 
+/// What the client said first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Greeted {
+    /// It takes answers to options.
+    fixed: bool,
+    no_zeroes: bool,
+}
+
+/// Whether others can read and change what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Secrecy {
+    /// They might, if there are any: nothing else was asked for here.
+    Plain,
+    /// Not any more.
+    Tls,
+}
+
 /// What has been agreed on so far.
-#[derive(Default)]
 struct Talk {
     no_zeroes: bool,
+    secrecy: Secrecy,
     dialect: Dialect,
     /// The export whose allocation was asked for.
     allocation: Option<String>,
 }
 
-/// Talks until the first request may come; nothing if the client only wanted to look.
+/// Says who is here and hears who comes.
 ///
 /// # Errors
 /// The stream's, and `InvalidData` for what is not the protocol.
-pub(crate) fn shake<R: Read>(
-    input: &mut Input<R>,
-    output: &mut impl Write,
-    catalog: &dyn Catalog,
-) -> io::Result<Option<Agreed>> {
+pub(crate) fn greet<R: Read>(input: &mut Input<R>, output: &mut impl Write) -> io::Result<Greeted> {
     let mut greeting = GREETING.to_vec();
     greeting.extend(OPTION);
     greeting.extend((FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes());
@@ -54,29 +67,85 @@ pub(crate) fn shake<R: Read>(
     if flags & !u32::from(FIXED_NEWSTYLE | NO_ZEROES) != 0 {
         return Err(nonsense("flags that nobody offered"));
     }
-    let mut talk = Talk { no_zeroes: flags & u32::from(NO_ZEROES) != 0, ..Talk::default() };
+    let has = |flag: u16| flags & u32::from(flag) != 0;
+    Ok(Greeted { fixed: has(FIXED_NEWSTYLE), no_zeroes: has(NO_ZEROES) })
+}
+
+/// Refuses everything but TLS until the client begins it; false if it goes instead.
+///
+/// # Errors
+/// The stream's, and `InvalidData` for what is not the protocol.
+pub(crate) fn until_tls<R: Read>(input: &mut Input<R>, output: &mut impl Write, greeted: Greeted) -> io::Result<bool> {
+    if !greeted.fixed {
+        return Err(nonsense("no sign that it can do TLS"));
+    }
     for _ in 0..OPTIONS_MAX {
-        input.wait_for(16)?;
-        let head = input.take(16);
-        if &head[..8] != OPTION {
-            return Err(nonsense("something else than an option"));
-        }
-        let (asked, length) = (four(head, 8), four(head, 12) as usize);
-        if length > OPTION_MAX {
-            if length > SKIPPED_MAX || asked == option::EXPORT_NAME {
-                return Err(nonsense("an option of absurd length"));
+        let (asked, data) = next_option(input)?;
+        match asked {
+            option::STARTTLS if data.as_ref().is_some_and(Vec::is_empty) => {
+                // It must wait for the answer. Whatever is here may be from somebody between, who would have it taken for
+                // what comes by TLS.
+                if input.here() > 0 {
+                    return Err(nonsense("more before TLS was agreed on"));
+                }
+                output.write_all(&said(asked, reply::ACK, b""))?;
+                return Ok(true);
             }
-            input.each(length, OPTION_MAX, |_| ())?;
+            option::STARTTLS => output.write_all(&said(asked, reply::ERR_INVALID, b"this option takes nothing"))?,
+            option::ABORT => {
+                // It need not wait for the answer.
+                let _ = output.write_all(&said(asked, reply::ACK, b""));
+                return Ok(false);
+            }
+            option::EXPORT_NAME => return Err(nonsense("a name before TLS, which is needed here")),
+            _ => output.write_all(&said(asked, reply::ERR_TLS_REQD, b"begin TLS first"))?,
+        }
+    }
+    Err(nonsense("more options than anybody needs"))
+}
+
+/// Talks until the first request may come; nothing if the client only wanted to look.
+///
+/// # Errors
+/// The stream's, and `InvalidData` for what is not the protocol.
+pub(crate) fn haggle<R: Read>(
+    input: &mut Input<R>,
+    output: &mut impl Write,
+    catalog: &dyn Catalog,
+    greeted: Greeted,
+    secrecy: Secrecy,
+) -> io::Result<Option<Agreed>> {
+    let mut talk = Talk { no_zeroes: greeted.no_zeroes, secrecy, dialect: Dialect::default(), allocation: None };
+    for _ in 0..OPTIONS_MAX {
+        let (asked, data) = next_option(input)?;
+        let Some(data) = data else {
             output.write_all(&said(asked, reply::ERR_TOO_BIG, b"the option is too long"))?;
             continue;
-        }
-        input.wait_for(length)?;
-        let data = input.take(length).to_vec();
+        };
         if let Some(done) = talk.option(asked, &data, output, catalog)? {
             return Ok(done);
         }
     }
     Err(nonsense("more options than anybody needs"))
+}
+
+/// The next option, and what is in it unless that is too long.
+fn next_option<R: Read>(input: &mut Input<R>) -> io::Result<(u32, Option<Vec<u8>>)> {
+    input.wait_for(16)?;
+    let head = input.take(16);
+    if &head[..8] != OPTION {
+        return Err(nonsense("something else than an option"));
+    }
+    let (asked, length) = (four(head, 8), four(head, 12) as usize);
+    if length > OPTION_MAX {
+        if length > SKIPPED_MAX || asked == option::EXPORT_NAME {
+            return Err(nonsense("an option of absurd length"));
+        }
+        input.each(length, OPTION_MAX, |_| ())?;
+        return Ok((asked, None));
+    }
+    input.wait_for(length)?;
+    Ok((asked, Some(input.take(length).to_vec())))
 }
 
 impl Talk {
@@ -129,6 +198,10 @@ impl Talk {
                 let text = self.contexts(asked, data, catalog);
                 output.write_all(&text)?;
             }
+            option::STARTTLS if self.secrecy == Secrecy::Tls => {
+                output.write_all(&said(asked, reply::ERR_INVALID, b"this is TLS already"))?;
+            }
+            option::STARTTLS => output.write_all(&said(asked, reply::ERR_POLICY, b"there is no TLS here"))?,
             option::LIST | option::STRUCTURED_REPLY | option::EXTENDED_HEADERS => {
                 output.write_all(&said(asked, reply::ERR_INVALID, b"this option takes nothing"))?;
             }

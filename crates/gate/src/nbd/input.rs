@@ -17,6 +17,12 @@ impl<R: Read> Input<R> {
         Self { from, buffer: vec![0; room].into(), start: 0, end: 0 }
     }
 
+    /// The stream, where nothing has come that was not taken.
+    pub(crate) fn into_stream(self) -> R {
+        assert_eq!(self.here(), 0, "what has come would be lost");
+        self.from
+    }
+
     /// How many bytes are here.
     pub(crate) fn here(&self) -> usize {
         self.end - self.start

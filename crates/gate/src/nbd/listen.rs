@@ -1,8 +1,9 @@
 //! Who comes in: sockets, and a thread for each connection.
 
-use super::handshake::shake;
+use super::handshake::{Greeted, Secrecy, greet, haggle, until_tls};
 use super::input::Input;
 use super::serve::{INPUT, serve};
+use super::tls::Tls;
 use crate::catalog::Catalog;
 use crate::socket;
 use okapi_client::Target;
@@ -31,6 +32,7 @@ pub struct Server {
     addresses: Vec<Target>,
     listeners: Vec<(OwnedFd, JoinHandle<()>)>,
     sockets: Vec<PathBuf>,
+    tls: Option<Tls>,
     guests: Arc<Guests>,
 }
 
@@ -44,12 +46,18 @@ struct Guests {
 /// Why a server does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address can be reached from elsewhere.
+    /// The address can be reached from elsewhere, and there is no TLS.
     #[error(
         "{0} can be reached from other machines, and NBD proves nobody and hides nothing; listen on a unix socket or on \
-         127.0.0.1, and reach it from elsewhere through ssh"
+         127.0.0.1, and reach it from elsewhere through ssh, or by TLS with certificates"
     )]
     BeyondLoopback(Target),
+    /// The address can be reached from elsewhere, and whoever comes proves nothing.
+    #[error(
+        "{0} can be reached from other machines, and whoever comes from there must prove who they are; name the \
+         authority that their certificates are from"
+    )]
+    Unproven(Target),
     /// Somebody listens there already.
     #[error("somebody listens on {0} already; choose another address")]
     InUse(Target),
@@ -65,7 +73,7 @@ pub enum ListenError {
 }
 
 /// A stream of either kind.
-trait Stream: Read + AsFd + Send + 'static {
+pub(crate) trait Stream: Read + Write + AsFd + Send + 'static {
     /// Another handle to write to.
     fn split(&self) -> io::Result<Box<dyn Write + Send>>;
 }
@@ -89,12 +97,30 @@ impl Server {
     /// # Errors
     /// [`ListenError`]; nothing listens then.
     pub fn start(targets: &[Target], catalog: &Arc<dyn Catalog>) -> Result<Self, ListenError> {
+        Self::start_with(targets, catalog, None)
+    }
+
+    /// The same, and who comes over TCP must speak TLS. A unix socket is its owner's alone: there it would prove nothing.
+    ///
+    /// # Errors
+    /// [`ListenError`]; nothing listens then.
+    pub fn start_with(targets: &[Target], catalog: &Arc<dyn Catalog>, tls: Option<Tls>) -> Result<Self, ListenError> {
         let mut server =
-            Self { addresses: Vec::new(), listeners: Vec::new(), sockets: Vec::new(), guests: Arc::default() };
+            Self { addresses: Vec::new(), listeners: Vec::new(), sockets: Vec::new(), tls, guests: Arc::default() };
         for target in targets {
             server.listen(target, catalog)?;
         }
         Ok(server)
+    }
+
+    /// How qemu and others call an export at one of the addresses.
+    #[must_use]
+    pub fn uri(&self, address: &Target, export: &str) -> String {
+        let plain = uri(address, export);
+        match (address, &self.tls) {
+            (Target::Tcp { .. }, Some(_)) => plain.replacen("nbd:", "nbds:", 1),
+            _ => plain,
+        }
     }
 
     /// Where it listens: with the port that the system chose where none was asked for.
@@ -118,7 +144,11 @@ impl Server {
             Target::Tcp { host, port } => {
                 let found: Vec<_> = (host.as_str(), *port).to_socket_addrs().map_err(failed)?.collect();
                 if !found.iter().all(|address| address.ip().is_loopback()) {
-                    return Err(ListenError::BeyondLoopback(target.clone()));
+                    match &self.tls {
+                        None => return Err(ListenError::BeyondLoopback(target.clone())),
+                        Some(tls) if !tls.proves_clients() => return Err(ListenError::Unproven(target.clone())),
+                        Some(_) => {}
+                    }
                 }
                 let listener = TcpListener::bind(&found[..]).map_err(failed)?;
                 let port = listener.local_addr().map_err(failed)?.port();
@@ -127,8 +157,9 @@ impl Server {
                 (fd, address, Box::new(move || Ok(Box::new(listener.accept()?.0))))
             }
         };
-        let (guests, catalog) = (self.guests.clone(), catalog.clone());
-        let run = move || welcome_all(&accept, &guests, &catalog);
+        let tls = self.tls.clone().filter(|_| matches!(target, Target::Tcp { .. }));
+        let door = Arc::new(Door { guests: self.guests.clone(), catalog: catalog.clone(), tls });
+        let run = move || welcome_all(&accept, &door);
         let thread = std::thread::Builder::new().name("okapi-nbd".to_owned()).spawn(run).map_err(failed)?;
         self.listeners.push((fd, thread));
         self.addresses.push(address);
@@ -157,7 +188,14 @@ impl Drop for Server {
 
 type Accept = Box<dyn Fn() -> io::Result<Box<dyn Stream>> + Send>;
 
-fn welcome_all(accept: &Accept, guests: &Arc<Guests>, catalog: &Arc<dyn Catalog>) {
+/// What all who come in at one address find.
+struct Door {
+    guests: Arc<Guests>,
+    catalog: Arc<dyn Catalog>,
+    tls: Option<Tls>,
+}
+
+fn welcome_all(accept: &Accept, door: &Arc<Door>) {
     loop {
         let stream = match accept() {
             Ok(stream) => stream,
@@ -169,45 +207,71 @@ fn welcome_all(accept: &Accept, guests: &Arc<Guests>, catalog: &Arc<dyn Catalog>
                 continue;
             }
         };
-        let Some(number) = guests.enter(&*stream) else {
+        let Some(number) = door.guests.enter(&*stream) else {
             tracing::warn!("{CONNECTIONS_MAX} connections are served, and that is the limit");
             continue;
         };
-        let (guests_there, catalog) = (guests.clone(), catalog.clone());
+        let there = door.clone();
         let run = move || {
-            match attend(stream, &*catalog) {
+            match there.attend(stream) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) => tracing::info!(%error, "an NBD connection was ended"),
             }
-            guests_there.leave(number);
+            there.guests.leave(number);
         };
         if let Err(error) = std::thread::Builder::new().name("okapi-nbd-guest".to_owned()).spawn(run) {
             tracing::warn!(%error, "a connection could not be served");
-            guests.leave(number);
+            door.guests.leave(number);
         }
     }
 }
 
-/// Serves one connection from its first byte to its last.
-fn attend(stream: Box<dyn Stream>, catalog: &dyn Catalog) -> io::Result<()> {
-    let control = stream.as_fd().try_clone_to_owned()?;
-    let patience = |patience| {
-        set_socket_timeout(&control, Timeout::Recv, patience)?;
-        set_socket_timeout(&control, Timeout::Send, patience)
-    };
-    patience(Some(PATIENCE))?;
-    let mut output = stream.split()?;
-    let mut input = Input::new(stream, INPUT);
-    let Some(agreed) = shake(&mut input, &mut output, catalog)? else { return Ok(()) };
-    // From now on whoever waits may wait: guests sleep, and are stopped and go on.
-    patience(None)?;
-    let served = serve(&mut input, output, &agreed);
-    // Who goes without a flush may still expect what it was told is written to be there.
-    if let Err(trouble) = agreed.device.flush() {
-        tracing::warn!("{}", trouble.text);
+impl Door {
+    /// Serves one connection from its first byte to its last.
+    fn attend(&self, stream: Box<dyn Stream>) -> io::Result<()> {
+        let control = stream.as_fd().try_clone_to_owned()?;
+        let patience = |patience| {
+            set_socket_timeout(&control, Timeout::Recv, patience)?;
+            set_socket_timeout(&control, Timeout::Send, patience)
+        };
+        patience(Some(PATIENCE))?;
+        let mut output = stream.split()?;
+        let mut input = Input::new(stream, INPUT);
+        let greeted = greet(&mut input, &mut output)?;
+        let Some(tls) = &self.tls else {
+            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), &patience);
+        };
+        if !until_tls(&mut input, &mut output, greeted)? {
+            return Ok(());
+        }
+        drop(output);
+        let (reader, mut writer) = tls.begin(input.into_stream())?;
+        let mut input = Input::new(reader, INPUT);
+        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), &patience);
+        patience(Some(PATIENCE))?;
+        // It may be gone already.
+        let _ = writer.close();
+        served
     }
-    served
+
+    fn converse(
+        &self,
+        input: &mut Input<impl Read>,
+        output: &mut impl Write,
+        (greeted, secrecy): (Greeted, Secrecy),
+        patience: &dyn Fn(Option<Duration>) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(agreed) = haggle(input, output, &*self.catalog, greeted, secrecy)? else { return Ok(()) };
+        // From now on whoever waits may wait: guests sleep, and are stopped and go on.
+        patience(None)?;
+        let served = serve(input, output, &agreed);
+        // Who goes without a flush may still expect what it was told is written to be there.
+        if let Err(trouble) = agreed.device.flush() {
+            tracing::warn!("{}", trouble.text);
+        }
+        served
+    }
 }
 
 impl Guests {

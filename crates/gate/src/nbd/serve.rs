@@ -56,9 +56,10 @@ pub(crate) fn serve<R: Read, W: Write>(input: &mut Input<R>, output: W, agreed: 
             command::READ => answers.read(&request)?,
             command::BLOCK_STATUS => answers.block_status(&request)?,
             command::FLUSH => answers.owe(&request)?,
-            _ => match answers.other(&request) {
-                Ok(()) if request.command != command::CACHE => answers.owe(&request)?,
-                done => answers.done(&request, done)?,
+            command::CACHE => answers.read_ahead(&request)?,
+            _ => match answers.zero(&request) {
+                Ok(()) => answers.owe(&request)?,
+                failed => answers.done(&request, failed)?,
             },
         }
     }
@@ -217,39 +218,37 @@ impl<W: Write> Answers<'_, W> {
         Ok(Some(Trouble::new(Trouble::INVALID, text)))
     }
 
-    fn other(&mut self, request: &Request) -> Result<(), Trouble> {
-        let device = &self.agreed.device;
-        let (mut at, end) = (request.offset, request.offset.saturating_add(request.length));
-        match request.command {
-            command::TRIM | command::WRITE_ZEROES => {
-                let (flags, past) = match request.command {
-                    command::TRIM => (flag::FUA, Trouble::INVALID),
-                    _ => (flag::FUA | flag::NO_HOLE | flag::FAST_ZERO, Trouble::NO_SPACE),
-                };
-                self.check_range(request, flags, past)?;
-                self.writable()?;
-                while at < end {
-                    let now = (end - at).min(ZEROES);
-                    device.zero(at, now, false)?;
-                    at += now;
-                }
-                Ok(())
-            }
-            command::CACHE => {
-                self.check_range(request, 0, Trouble::INVALID)?;
-                if request.length > AHEAD_MAX {
-                    return Err(Trouble::new(Trouble::TOO_LARGE, format!("at most {AHEAD_MAX} bytes are read ahead")));
-                }
-                let mut buffer = vec![0; PIECE.min((end - at) as usize)];
-                while at < end {
-                    let now = (end - at).min(PIECE as u64);
-                    device.read(at, &mut buffer[..now as usize])?;
-                    at += now;
-                }
-                Ok(())
-            }
-            other => Err(Trouble::new(Trouble::INVALID, format!("command {other} is not known here"))),
+    fn zero(&self, request: &Request) -> Result<(), Trouble> {
+        let (flags, past) = match request.command {
+            command::TRIM => (flag::FUA, Trouble::INVALID),
+            command::WRITE_ZEROES => (flag::FUA | flag::NO_HOLE | flag::FAST_ZERO, Trouble::NO_SPACE),
+            other => return Err(Trouble::new(Trouble::INVALID, format!("command {other} is not known here"))),
+        };
+        self.check_range(request, flags, past)?;
+        self.writable()?;
+        let (mut at, end) = (request.offset, request.offset + request.length);
+        while at < end {
+            let now = (end - at).min(ZEROES);
+            self.agreed.device.zero(at, now, false)?;
+            at += now;
         }
+        Ok(())
+    }
+
+    fn read_ahead(&mut self, request: &Request) -> io::Result<()> {
+        let mut done = self.check_range(request, 0, Trouble::INVALID);
+        if done.is_ok() && request.length > AHEAD_MAX {
+            done = Err(Trouble::new(Trouble::TOO_LARGE, format!("at most {AHEAD_MAX} bytes are read ahead")));
+        }
+        let mut read = 0;
+        while done.is_ok() && read < request.length {
+            let now = (request.length - read).min(PIECE as u64) as usize;
+            // Into room for answers, that none is.
+            let place = self.reserve(now)?;
+            done = self.agreed.device.read(request.offset + read, &mut self.buffer[place..place + now]);
+            read += now as u64;
+        }
+        self.done(request, done)
     }
 
     fn block_status(&mut self, request: &Request) -> io::Result<()> {

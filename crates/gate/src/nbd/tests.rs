@@ -1,6 +1,6 @@
 //! Conversations over plain memory: as they should be, and as they should not.
 
-use super::handshake::shake;
+use super::handshake::{Secrecy, greet, haggle, until_tls};
 use super::input::Input;
 use super::serve::{INPUT, PIECE, serve};
 use super::wire::{GREETING, OPTION, command, flag, info, option, reply};
@@ -82,7 +82,9 @@ fn memory() -> Arc<Memory> {
 fn talk(disk: &Arc<Memory>, said: &[u8]) -> (io::Result<()>, Vec<u8>) {
     let mut output = Vec::new();
     let mut input = Input::new(said, INPUT);
-    let done = shake(&mut input, &mut output, disk).and_then(|agreed| match agreed {
+    let greeted = greet(&mut input, &mut output);
+    let agreed = greeted.and_then(|greeted| haggle(&mut input, &mut output, disk, greeted, Secrecy::Plain));
+    let done = agreed.and_then(|agreed| match agreed {
         Some(agreed) => serve(&mut input, &mut output, &agreed),
         None => Ok(()),
     });
@@ -433,5 +435,46 @@ fn nothing_that_is_said_makes_it_panic() {
         }
         let (_, output) = talk(&disk, &said);
         assert!(output.len() < 70 << 20);
+        assert!(talk_before_tls(&said).1.len() < 1 << 20);
     }
+}
+
+/// What comes of a client that says all this where TLS is needed, and whether it may begin it.
+fn talk_before_tls(said: &[u8]) -> (io::Result<bool>, Vec<u8>) {
+    let mut output = Vec::new();
+    let mut input = Input::new(said, INPUT);
+    let greeted = greet(&mut input, &mut output);
+    let done = greeted.and_then(|greeted| until_tls(&mut input, &mut output, greeted));
+    (done, output)
+}
+
+#[test]
+fn before_tls_nothing_else_is_answered() {
+    let mut said = 3u32.to_be_bytes().to_vec();
+    let refused =
+        [option::LIST, option::INFO, option::GO, option::STRUCTURED_REPLY, option::EXTENDED_HEADERS, 77, u32::MAX];
+    for asked in refused {
+        said.extend(ask(asked, b"\0\0\0\0\0\0"));
+    }
+    said.extend(ask(option::STARTTLS, b"x"));
+    let begun = [&said[..], &ask(option::STARTTLS, b"")].concat();
+    let (done, output) = talk_before_tls(&begun);
+    assert!(done.unwrap());
+    let mut expected: Vec<_> = refused.map(|asked| (asked, reply::ERR_TLS_REQD)).to_vec();
+    expected.extend([(option::STARTTLS, reply::ERR_INVALID), (option::STARTTLS, reply::ACK)]);
+    assert_eq!(replies(&output).map(|(asked, kind, _)| (asked, kind)).collect::<Vec<_>>(), expected);
+    let left = [&said[..], &ask(option::ABORT, b"")].concat();
+    assert!(!talk_before_tls(&left).0.unwrap());
+    // What comes before the answer may be from somebody between, and is never taken for what TLS brought.
+    let injected = [&begun[..], &ask(option::LIST, b"")].concat();
+    let (done, output) = talk_before_tls(&injected);
+    assert_eq!(done.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert!(replies(&output).all(|(_, kind, _)| kind != reply::ACK));
+    // The old way to ask has no way to be refused, and who does not take answers cannot be told anything.
+    assert!(talk_before_tls(&[&said[..], &ask(option::EXPORT_NAME, b"disk")].concat()).0.is_err());
+    assert!(talk_before_tls(&[&2u32.to_be_bytes()[..], &ask(option::STARTTLS, b"")].concat()).0.is_err());
+    assert!(talk_before_tls(&[&said[..4], &ask(option::LIST, b"").repeat(10_000)].concat()).0.is_err());
+    // Where there is none, that is said.
+    let (_, output) = talk(&memory(), &[&said[..4], &ask(option::STARTTLS, b"")].concat());
+    assert!(replies(&output).eq([(option::STARTTLS, reply::ERR_POLICY, &b"there is no TLS here"[..])]));
 }

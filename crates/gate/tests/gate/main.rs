@@ -1,5 +1,7 @@
 //! Disks of a real node, served to the clients that people have: qemu's and libnbd's.
 
+mod tls;
+
 use okapi_client::{Client, Settings, Target};
 use okapi_gate::nbd::{ListenError, Server, uri};
 use okapi_gate::{Catalog, DiskCatalog};

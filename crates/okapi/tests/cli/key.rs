@@ -15,7 +15,7 @@ const PASSPHRASE: &str = "correct horse";
 
 impl House {
     /// Runs the real `openssl`, which must end well, and gives what it printed.
-    fn openssl(&self, line: &str, more: &[&str]) -> Vec<u8> {
+    pub(crate) fn openssl(&self, line: &str, more: &[&str]) -> Vec<u8> {
         let mut command = Command::new("openssl");
         command.args(line.split_whitespace()).args(more).current_dir(self.path(""));
         let done = command.output().expect("the program openssl; `cargo xtask test` installs it");

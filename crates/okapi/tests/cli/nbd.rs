@@ -159,3 +159,36 @@ fn fio_finds_all_it_wrote_while_the_node_was_killed_again_and_again() {
     assert!(output.status.success(), "{output:?}");
     drop(node);
 }
+
+#[test]
+fn over_tcp_disks_are_served_by_tls_if_there_is_a_certificate() {
+    let house = House::new();
+    let _node = house.up(&[]);
+    house.ok("image create a 1M -q");
+    house.openssl(
+        "req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost",
+        &["-keyout", "key.pem", "-out", "ca-cert.pem"],
+    );
+    let path = |name: &str| house.path(name).display().to_string();
+    let tls = format!("--tls-cert {} --tls-key {}", path("ca-cert.pem"), path("key.pem"));
+    let refused = |line: &str, code: i32, why: &str| {
+        let ended = house.run(line);
+        assert!(ended.code == code && ended.err.starts_with(why), "{line}: {ended:?}");
+    };
+    refused(&format!("nbd {tls}"), 2, "error: TLS is for TCP; name an address of this machine with --listen ");
+    refused("nbd --tls-cert c.pem", 2, "error: the following required arguments were not provided:");
+    refused(&format!("nbd {tls} --tls-client-ca {}", path("none")), 3, &format!("error: {}: ", path("none")));
+    let swapped = format!("nbd --tls-cert {} --tls-key {}", path("key.pem"), path("ca-cert.pem"));
+    refused(&swapped, 1, "error: no certificate of the server can be read: there is none; ");
+    let outside = "error: tcp://0.0.0.0:0 can be reached from other machines, and ";
+    refused("nbd --listen tcp://0.0.0.0:0", 1, &format!("{outside}NBD proves nobody"));
+    refused(&format!("nbd --listen tcp://0.0.0.0:0 {tls}"), 1, &format!("{outside}whoever comes from there"));
+    let args: Vec<&str> = ["--listen", "tcp://localhost:0"].into_iter().chain(tls.split(' ')).collect();
+    let mut server = serve(&house, &args);
+    server.line().unwrap();
+    let uri = server.line().unwrap().trim().to_owned();
+    assert!(uri.starts_with("nbds://localhost:") && uri.ends_with("/a"), "{uri}");
+    let size = Command::new("nbdinfo").args(["--size", &format!("{uri}?tls-certificates={}", path(""))]).output();
+    assert_eq!(String::from_utf8_lossy(&size.unwrap().stdout), "1048576\n");
+    assert!(server.end(Signal::TERM).0.success());
+}
