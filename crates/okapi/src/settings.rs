@@ -6,6 +6,7 @@ use crate::size::{Period, Size};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args as _, FromArgMatches as _};
 use etcetera::BaseStrategy as _;
+use okapi_client::{Target, TargetError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,13 @@ pub(crate) struct NodeArgs {
     /// come from who it claims, so other machines must not reach it.
     #[arg(long, env = "OKAPI_TCP", value_name = "ADDRESS:PORT", value_delimiter = ',')]
     pub tcp: Vec<SocketAddr>,
+
+    /// Also serve the node's disks over NBD, at TARGET or at the unix socket nbd.sock beside the node's: true or false
+    ///
+    /// As `okapi nbd` does, which prints what to give to qemu, and can do more: only some disks, for reading only, to
+    /// other machines by TLS. TARGET is unix:PATH, or tcp://HOST:PORT at this machine alone.
+    #[arg(long, env = "OKAPI_NBD", value_name = "TARGET", num_args = 0..=1, default_value = "false", default_missing_value = "true")]
+    pub nbd: NbdPlace,
 
     /// Listen for other members of the group at these addresses, instead of where `okapi init` was told to
     ///
@@ -123,6 +131,29 @@ pub(crate) struct NodeArgs {
     /// It halves the time of a single get and costs a little processor time between busy moments.
     #[arg(long, env = "OKAPI_SPIN", value_name = "MICROSECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub spin: u64,
+}
+
+/// Whether disks are served, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NbdPlace {
+    /// They are not.
+    Nowhere,
+    /// At a socket beside the node's.
+    Beside,
+    /// There.
+    At(Target),
+}
+
+impl std::str::FromStr for NbdPlace {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        match text {
+            "false" => Ok(Self::Nowhere),
+            "true" => Ok(Self::Beside),
+            target => target.parse().map(Self::At),
+        }
+    }
 }
 
 /// Permissions of a file, written in octal digits.
@@ -230,6 +261,14 @@ impl Effective {
     pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
         let socket = self.node.socket.clone().unwrap_or_else(|| socket_in(&self.data));
         std::path::absolute(&socket).map_err(|error| Failure::io(socket.display(), &error))
+    }
+
+    /// Where disks are served over NBD if nobody says where.
+    ///
+    /// # Errors
+    /// [`Failure`] if the working directory is gone.
+    pub(crate) fn nbd_socket(&self) -> Result<Target, Failure> {
+        Ok(Target::Unix(self.socket()?.with_file_name("nbd.sock")))
     }
 }
 
@@ -380,6 +419,21 @@ mod tests {
         assert_eq!(origin("interval"), Origin::Flag);
         assert_eq!(origin("memory-max"), Origin::File);
         assert_eq!(origin("compaction-rate"), Origin::Default);
+    }
+
+    #[test]
+    fn disks_are_served_if_that_is_said() {
+        let place = |flags: &[&str], file: &str| effective(flags, file).unwrap().node.nbd;
+        assert_eq!(place(&[], ""), NbdPlace::Nowhere);
+        assert_eq!(place(&["--nbd"], ""), NbdPlace::Beside);
+        assert_eq!(place(&[], "nbd = true"), NbdPlace::Beside);
+        assert_eq!(place(&["--nbd", "false"], "nbd = true"), NbdPlace::Nowhere);
+        assert_eq!(place(&["--nbd=unix:/a"], "nbd = true"), NbdPlace::At(Target::Unix("/a".into())));
+        assert!(
+            wrong("nbd = 'somewhere'").contains("`somewhere` does not say where"),
+            "{}",
+            wrong("nbd = 'somewhere'")
+        );
     }
 
     #[test]

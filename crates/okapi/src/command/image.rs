@@ -14,7 +14,7 @@ use okapi_volume::{DiskError, Disks, DisksError, Head};
 use serde_json::{Value, json};
 
 /// The grid that disks are in unless another is named.
-const GRID: &str = "disks";
+pub(crate) const GRID: &str = "disks";
 
 /// Keep disks of virtual machines: one image, a difference for each
 ///

@@ -1,16 +1,18 @@
 //! `okapi nbd`: serves disks to qemu and others.
 
-use crate::command::image::disks;
+use crate::command::image::{GRID, disks};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::session::Session;
 use crate::settings::Effective;
 use crate::size::counted;
 use crate::view::Tone;
-use okapi_client::Target;
+use okapi_client::{Client, Settings, Target};
 use okapi_gate::nbd::{ListenError, Server, Tls};
 use okapi_gate::{Catalog, DiskCatalog};
-use okapi_volume::Access;
+use okapi_node::Node;
+use okapi_volume::limits::CACHE_DEFAULT;
+use okapi_volume::{Access, Disks};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,9 +102,7 @@ impl Args {
         }
         let listen = match self.listen.is_empty() {
             false => self.listen,
-            true => {
-                vec![Target::Unix(Effective::for_clients(&session.global)?.socket()?.with_file_name("nbd.sock"))]
-            }
+            true => vec![Effective::for_clients(&session.global)?.nbd_socket()?],
         };
         let access = if self.read_only { Access::Read } else { Access::Write };
         let names = Some(self.names).filter(|names| !names.is_empty());
@@ -133,6 +133,14 @@ impl Args {
         drop(server);
         Ok(())
     }
+}
+
+/// Serves all disks of the node that this very process is.
+pub(crate) fn serve_own(node: &Node, target: Target) -> Result<Server, Failure> {
+    let client = Client::connect(&node.targets()[0], Settings::default())?;
+    let disks = Disks::open_or_make(&client, GRID, None, CACHE_DEFAULT)?;
+    let catalog: Arc<dyn Catalog> = Arc::new(DiskCatalog::new(disks, None, Access::Write));
+    Server::start(&[target], &catalog).map_err(|error| Failure::of("cannot-listen", error.to_string()))
 }
 
 /// Why it does not listen, and which flag is missing.

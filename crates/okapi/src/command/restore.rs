@@ -106,7 +106,12 @@ impl Args {
         }
         let mut running = running?;
         report(session, &restored, started.elapsed())?;
-        up::tell(session, &settings, &running.node)?;
+        let served = if self.exit { Ok(()) } else { running.serve_disks(&settings) };
+        if let Err(failure) = served {
+            running.stop(session)?;
+            return Err(failure);
+        }
+        up::tell(session, &settings, &running)?;
         if !self.exit {
             running.wait();
         }

@@ -1,13 +1,15 @@
 //! `okapi up` runs a node; `okapi config` tells with which settings it would.
 
+use crate::command::nbd;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::settings::{Effective, NodeArgs, Origin};
+use crate::settings::{Effective, NbdPlace, NodeArgs, Origin};
 use crate::size::counted;
 use crate::standing;
 use crate::view::{Tone, hex, shown};
 use clap::ArgMatches;
 use okapi_client::group::{GroupStatus, MemberPresence};
+use okapi_gate::nbd::Server;
 use okapi_node::{EngineKind, GroupSettings, HostSettings, LockError, Node, NodeSettings, Readable, StartError};
 use okapi_seal::RecipientKey;
 use serde_json::{Value, json};
@@ -28,6 +30,7 @@ Examples:
   okapi up                                    all by default
   okapi up --data /srv/okapi                  another directory
   okapi up --tcp 127.0.0.1:7070               also over TCP, from this machine
+  okapi up --nbd                              with its disks for virtual machines
 
 What is stored is encrypted with a key in the data directory. Whoever has the
 directory has the key: keep both safe, and keep copies together.")]
@@ -47,7 +50,11 @@ impl Args {
     pub(crate) fn run(self, session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
         let settings = Effective::load(&session.global, matches)?;
         let mut running = Running::start(&settings)?;
-        tell(session, &settings, &running.node)?;
+        if let Err(failure) = running.serve_disks(&settings) {
+            running.stop(session)?;
+            return Err(failure);
+        }
+        tell(session, &settings, &running)?;
         running.wait();
         running.stop(session)
     }
@@ -59,6 +66,7 @@ pub(crate) type Look<'l> = dyn FnMut(&GroupStatus, Option<Readable>, bool) -> Co
 /// A node in this process, and the signals that end it.
 pub(crate) struct Running {
     pub(crate) node: Node,
+    disks: Option<Server>,
     signals: Signals,
 }
 
@@ -72,7 +80,7 @@ impl Running {
         let signals = watched()?;
         allow_many_files();
         let node = Node::start(node_settings(settings)?).map_err(|error| start_failure(&error))?;
-        Ok(Self { node, signals })
+        Ok(Self { node, disks: None, signals })
     }
 
     /// Gets the node's data back and starts it. `look` is shown how far that is.
@@ -93,7 +101,21 @@ impl Running {
             let told_to_end = signals.pending().next().is_some();
             look(status, readable, told_to_end)
         });
-        Ok(Self { node: node.map_err(|error| start_failure(&error))?, signals })
+        Ok(Self { node: node.map_err(|error| start_failure(&error))?, disks: None, signals })
+    }
+
+    /// Serves the node's disks, if that is wanted.
+    ///
+    /// # Errors
+    /// [`Failure`] if they cannot be served.
+    pub(crate) fn serve_disks(&mut self, settings: &Effective) -> Result<(), Failure> {
+        let target = match &settings.node.nbd {
+            NbdPlace::Nowhere => return Ok(()),
+            NbdPlace::Beside => settings.nbd_socket()?,
+            NbdPlace::At(target) => target.clone(),
+        };
+        self.disks = Some(nbd::serve_own(&self.node, target)?);
+        Ok(())
     }
 
     /// Waits until it is told to end.
@@ -106,13 +128,15 @@ impl Running {
     /// # Errors
     /// [`Failure`] if that cannot be done.
     pub(crate) fn stop(self, session: &Session) -> Result<(), Failure> {
-        let Self { node, mut signals } = self;
+        let Self { node, disks, mut signals } = self;
         session.view.aside("stopping; Ctrl-C again to end at once");
         std::thread::spawn(move || {
             if signals.forever().next().is_some() {
                 std::process::exit(130);
             }
         });
+        // Machines first: what they were told is written must get to the node.
+        drop(disks);
         node.stop().map_err(|error| Failure::new(error.to_string()))
     }
 }
@@ -183,14 +207,17 @@ pub(crate) fn start_failure(error: &StartError) -> Failure {
 }
 
 /// Says how the node is reached: the first line is there once it can be.
-pub(crate) fn tell(session: &mut Session, settings: &Effective, node: &Node) -> Result<(), Failure> {
+pub(crate) fn tell(session: &mut Session, settings: &Effective, running: &Running) -> Result<(), Failure> {
+    let node = &running.node;
     let (data, opened) = (settings.data.display().to_string(), node.opened());
+    let disks = running.disks.as_ref().map(|server| server.addresses()[0].to_string());
     let group = node.group_status();
     let targets: Vec<String> = node.targets().iter().map(ToString::to_string).collect();
     let view = &mut session.view;
     if view.json {
         view.json(&json!({
             "up": targets,
+            "nbd": disks,
             "data": data,
             "node": hex(&opened.node),
             "pid": std::process::id(),
@@ -211,6 +238,7 @@ pub(crate) fn tell(session: &mut Session, settings: &Effective, node: &Node) -> 
     if targets.len() > 1 {
         lines.push(format!("  {}  {data}/token", faint("TCP token  ")));
     }
+    lines.extend(disks.map(|target| format!("  {}  {target}", faint("disks at   "))));
     lines.push(format!("  {}  {data}", faint("data in    ")));
     let holds = format!("{}, {}", counted(opened.grids as u64, "grid"), counted(opened.records, "record"));
     lines.push(format!("  {}  {holds}", faint("it holds   ")));

@@ -192,3 +192,27 @@ fn over_tcp_disks_are_served_by_tls_if_there_is_a_certificate() {
     assert_eq!(String::from_utf8_lossy(&size.unwrap().stdout), "1048576\n");
     assert!(server.end(Signal::TERM).0.success());
 }
+
+#[test]
+fn a_node_serves_its_disks_by_itself_if_it_is_told_to() {
+    let house = House::new();
+    let node = house.up(&["--nbd"]);
+    let socket = house.path("data/nbd.sock");
+    assert!(node.said.contains(&format!("  disks at     unix:{}", socket.display())), "{:?}", node.said);
+    house.ok("image create a 1M -q");
+    let mut guest = Guest::enter(&house, "a");
+    assert_eq!(guest.ask(WRITE, 4096, &mut [7; 4096]), 0);
+    // Nobody asked for a flush, and the guest is still there.
+    let (status, _, errors) = node.end(Signal::TERM);
+    assert!(status.success() && errors == "stopping; Ctrl-C again to end at once\n", "{status} {errors}");
+    assert!(!socket.exists());
+    let node = house.up(&["--nbd"]);
+    let mut found = [0; 4096];
+    assert_eq!(Guest::enter(&house, "a").ask(READ, 4096, &mut found), 0);
+    assert!(found == [7; 4096]);
+    node.end(Signal::TERM);
+    let refused = house.run("up --nbd tcp://0.0.0.0:0");
+    assert!(refused.code == 1 && refused.err.contains("can be reached from other machines"), "{refused:?}");
+    let node = house.up(&[]);
+    assert!(!socket.exists() && !node.said.iter().any(|line| line.contains("disks at")), "{:?}", node.said);
+}
