@@ -44,7 +44,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("heed", &["bench"]),
     ("iroh", &["link"]),
     ("mdns-sd", &["link"]),
-    ("rustls", &["link", "bench"]),
+    ("rustls", &["link", "gate", "bench"]),
     ("tokio", &["link", "bench"]),
     ("tokio-rustls", &["link", "bench"]),
     ("clap", &["okapi", "sim"]),
