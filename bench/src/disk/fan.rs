@@ -81,10 +81,13 @@ pub(super) fn run(options: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-/// All of them served at once, round by round.
+/// All of them served, round by round: each time by a server that has opened none yet.
 #[derive(Default)]
 struct Served {
-    seconds: Vec<f64>,
+    /// Seconds, each machine coming when the one before it has been served.
+    in_turn: Vec<f64>,
+    /// Seconds, all of them coming together.
+    at_once: Vec<f64>,
     /// Bytes of the server's memory.
     resident: Vec<f64>,
 }
@@ -93,41 +96,62 @@ impl Served {
     /// The first block of each is read, and all stay connected.
     fn measure(&mut self, okapi: &impl Fn() -> Command, socket: &Path, names: &[String]) -> Result<(), Fault> {
         let listen = format!("unix:{}", socket.display());
-        let mut command = okapi();
-        command.args(["nbd", "--listen", &listen]);
-        let server = Server::start(&mut command, || UnixStream::connect(socket))?;
-        let begun = Instant::now();
-        let guests: Result<Vec<UnixStream>, Fault> = names.iter().map(|name| first_read(socket, name)).collect();
-        let guests = guests?;
-        self.seconds.push(begun.elapsed().as_secs_f64());
-        let memory = std::fs::read_to_string(format!("/proc/{}/status", server.id()))?;
-        let line = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        self.resident.push(kib * 1024.0);
-        drop(guests);
+        for together in [false, true] {
+            let mut command = okapi();
+            command.args(["nbd", "--listen", &listen]);
+            let server = Server::start(&mut command, || UnixStream::connect(socket))?;
+            let begun = Instant::now();
+            let come = names.iter().map(|name| FirstRead::ask(socket, name));
+            let guests: Vec<FirstRead> = if together {
+                let all: Result<Vec<FirstRead>, Fault> = come.collect();
+                all?.into_iter().map(FirstRead::done).collect::<Result<_, _>>()?
+            } else {
+                come.map(|guest| guest?.done()).collect::<Result<_, _>>()?
+            };
+            let seconds = begun.elapsed().as_secs_f64();
+            if together { &mut self.at_once } else { &mut self.in_turn }.push(seconds);
+            let memory = std::fs::read_to_string(format!("/proc/{}/status", server.id()))?;
+            let line = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+            let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+            self.resident.push(kib * 1024.0);
+            drop(guests);
+        }
         Ok(())
     }
 
     fn show(&self) {
-        let line = |what: &str, value: f64, most: f64, text: &dyn Fn(f64) -> String| {
+        let line = |what: &str, values: &[f64], most: f64, text: &dyn Fn(f64) -> String| {
+            let value = median(values.to_vec());
             let [wanted, verdict] = Goal::AtMost(most).judge(Some(value), |_| None, text);
             println!("{what}: {} ({wanted}: {verdict})", text(value));
         };
-        let seconds = median(self.seconds.clone());
-        line("all served, the first block of each read", seconds, 0.15, &|seconds| format!("{seconds:.3} s"));
-        let resident = median(self.resident.clone());
-        line("memory of the server then", resident, 80.0 * MIB, &|bytes| format!("{:.1} MiB", bytes / MIB));
+        let seconds = |seconds| format!("{seconds:.3} s");
+        line("all served, the first block of each read, all at once", &self.at_once, 0.15, &seconds);
+        line("the same, one after the other", &self.in_turn, 0.15, &seconds);
+        line("memory of the server then", &self.resident, 80.0 * MIB, &|bytes| format!("{:.1} MiB", bytes / MIB));
     }
 }
 
-fn first_read(socket: &Path, export: &str) -> Result<UnixStream, Fault> {
-    let (mut stream, _) = guest::enter(socket, export)?;
-    let mut request = [0; 28];
-    request[..4].copy_from_slice(&0x2560_9513u32.to_be_bytes());
-    request[24..].copy_from_slice(&4096u32.to_be_bytes());
-    stream.write_all(&request)?;
-    stream.read_exact(&mut [0; 16 + 4096])?;
-    Ok(stream)
+/// A machine that reads its first block and stays.
+struct FirstRead(UnixStream);
+
+impl FirstRead {
+    /// Comes and asks, without waiting for answers.
+    fn ask(socket: &Path, export: &str) -> Result<Self, Fault> {
+        let mut stream = guest::come(socket, export)?;
+        let mut request = [0; 28];
+        request[..4].copy_from_slice(&0x2560_9513u32.to_be_bytes());
+        request[24..].copy_from_slice(&4096u32.to_be_bytes());
+        stream.write_all(&request)?;
+        Ok(Self(stream))
+    }
+
+    /// Waits for them.
+    fn done(mut self) -> Result<Self, Fault> {
+        guest::welcomed(&mut self.0)?;
+        self.0.read_exact(&mut [0; 16 + 4096])?;
+        Ok(self)
+    }
 }
 
 impl Made {

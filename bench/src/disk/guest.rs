@@ -60,16 +60,28 @@ pub(super) fn run(job: &Job, of: &Served, disk: Disk, seconds: f64) -> Result<Ru
 }
 
 /// Asks for an export in the oldest way, which costs one question; the export's size in bytes.
-pub(super) fn enter(socket: &Path, export: &str) -> Result<(UnixStream, u64), Fault> {
+fn enter(socket: &Path, export: &str) -> Result<(UnixStream, u64), Fault> {
+    let mut stream = come(socket, export)?;
+    let size = welcomed(&mut stream)?;
+    Ok((stream, size))
+}
+
+/// Asks for an export, and does not wait for the answer.
+pub(super) fn come(socket: &Path, export: &str) -> Result<UnixStream, Fault> {
     let mut stream = UnixStream::connect(socket)?;
     let mut said = 3u32.to_be_bytes().to_vec();
     said.extend(b"IHAVEOPT\0\0\0\x01");
     said.extend((export.len() as u32).to_be_bytes());
     said.extend(export.as_bytes());
     stream.write_all(&said)?;
+    Ok(stream)
+}
+
+/// Waits for the answer: the export's size in bytes.
+pub(super) fn welcomed(stream: &mut UnixStream) -> Result<u64, Fault> {
     let mut told = [0; 18 + 10];
     stream.read_exact(&mut told)?;
-    Ok((stream, u64::from_be_bytes(*told[18..26].first_chunk().expect("eight bytes"))))
+    Ok(u64::from_be_bytes(*told[18..26].first_chunk().expect("eight bytes")))
 }
 
 impl Guest {

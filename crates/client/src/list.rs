@@ -17,6 +17,8 @@ pub struct Blocks {
     grid: Grid,
     detail: bool,
     from: Option<Index>,
+    /// Blocks of the next page, at most.
+    limit: u16,
     page: std::vec::IntoIter<Listed>,
 }
 
@@ -44,7 +46,13 @@ pub struct Records {
 
 impl Blocks {
     pub(crate) fn new(grid: &Grid, from: Index, detail: bool) -> Self {
-        Self { grid: grid.clone(), detail, from: Some(from), page: Vec::new().into_iter() }
+        Self { grid: grid.clone(), detail, from: Some(from), limit: DESCRIPTORS_MAX, page: Vec::new().into_iter() }
+    }
+
+    /// Asks for no more than `count` blocks at first: for whoever expects few, in a grid where more follow.
+    #[must_use]
+    pub fn expecting(self, count: u16) -> Self {
+        Self { limit: count.clamp(1, DESCRIPTORS_MAX), ..self }
     }
 }
 
@@ -57,7 +65,8 @@ impl Iterator for Blocks {
                 return Some(Ok(block));
             }
             let from = self.from.take()?;
-            match page(&self.grid, Op::List, self.detail, from, |frame| ask::listed(frame)?.collect()) {
+            let limit = std::mem::replace(&mut self.limit, DESCRIPTORS_MAX);
+            match page(&self.grid, Op::List, self.detail, from, limit, |frame| ask::listed(frame)?.collect()) {
                 Ok((blocks, more)) => {
                     self.from = blocks.last().filter(|_| more).and_then(|last: &Listed| last.index.next());
                     self.page = blocks.into_iter();
@@ -90,7 +99,7 @@ impl Iterator for Runs {
                 }
             }
             let Some(from) = self.from.take() else { return self.open.take().map(Ok) };
-            match page(&self.grid, Op::Runs, false, from, |frame| ask::runs(frame)?.collect()) {
+            match page(&self.grid, Op::Runs, false, from, DESCRIPTORS_MAX, |frame| ask::runs(frame)?.collect()) {
                 Ok((runs, more)) => {
                     self.from = runs.last().filter(|_| more).and_then(|last: &Run| last.last().next());
                     self.page = runs.into_iter();
@@ -127,10 +136,11 @@ fn page<T: Entry>(
     op: Op,
     detail: bool,
     from: Index,
+    limit: u16,
     mut read: impl FnMut(&Frame<'_>) -> Result<Vec<T>, ReplyError>,
 ) -> Result<(Vec<T>, bool), Fault> {
     grid.ask(op, true, |connection, handle, deadline| {
-        let wanted = ListAsk { from: Some(from), limit: u32::from(DESCRIPTORS_MAX) };
+        let wanted = ListAsk { from: Some(from), limit: u32::from(limit) };
         let request = connection.list(op, handle, detail, wanted);
         connection.reply(request, deadline, |frame| {
             let (entries, more) = (read(frame)?, frame.header.flags & flags::MORE != 0);

@@ -1,9 +1,10 @@
 //! What is served, by name.
 
 use crate::device::{Behind, Device};
-use okapi_volume::{Access, Buffered, Disks, DisksError};
+use okapi_volume::{Access, Buffered, Disk, Disks, DisksError};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,13 +44,25 @@ pub struct DiskCatalog {
     access: Access,
     write_back: bool,
     open: Mutex<HashMap<String, Weak<dyn Device>>>,
+    asked: Mutex<Asked>,
 }
+
+/// Who waits for a disk. The first opens what all have asked for meanwhile: a host starts its machines together, and many
+/// disks are opened in hardly more asks than one.
+#[derive(Default)]
+struct Asked {
+    waiting: Vec<(String, Sender<Opened>)>,
+    /// Somebody is opening.
+    busy: bool,
+}
+
+type Opened = Result<Arc<dyn Device>, DisksError>;
 
 impl DiskCatalog {
     /// Serves these of `disks`, or all. What has clones or is read-only is read whatever `access` says.
     #[must_use]
     pub fn new(disks: Disks, names: Option<Vec<String>>, access: Access) -> Self {
-        Self { disks, names, access, write_back: false, open: Mutex::default() }
+        Self { disks, names, access, write_back: false, open: Mutex::default(), asked: Mutex::default() }
     }
 
     /// Leaves what is written in this process's memory until a flush, rather than with the node at once. That is faster,
@@ -59,33 +72,79 @@ impl DiskCatalog {
         Self { write_back, ..self }
     }
 
-    fn disk(&self, name: &str) -> Result<Arc<dyn Device>, DisksError> {
-        let mut open = self.open.lock();
-        if let Some(disk) = open.get(name).and_then(Weak::upgrade) {
-            return Ok(disk);
+    fn disk(&self, name: &str) -> Opened {
+        let (answer, answered) = channel();
+        {
+            let mut asked = self.asked.lock();
+            asked.waiting.push((name.to_owned(), answer));
+            if std::mem::replace(&mut asked.busy, true) {
+                drop(asked);
+                return answered.recv().expect("whoever opens answers all");
+            }
         }
-        let was_open = open.contains_key(name);
+        loop {
+            let all = {
+                let mut asked = self.asked.lock();
+                asked.busy = !asked.waiting.is_empty();
+                std::mem::take(&mut asked.waiting)
+            };
+            if all.is_empty() {
+                return answered.recv().expect("it has been answered");
+            }
+            self.open_all(all);
+        }
+    }
+
+    fn open_all(&self, mut all: Vec<(String, Sender<Opened>)>) {
+        let mut open = self.open.lock();
+        let mut names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        names.retain(|name| open.get(*name).is_none_or(|disk| disk.strong_count() == 0));
+        names.sort_unstable();
+        names.dedup();
+        let together = match (&names[..], self.access) {
+            // All or none; who it was that was refused is seen by asking for each.
+            ([_, _, ..], Access::Write) => self.disks.disks(&names, Access::Write).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let mut together: HashMap<String, Disk> =
+            together.into_iter().map(|disk| (disk.name().to_owned(), disk)).collect();
+        for (name, answer) in all.drain(..) {
+            let known = open.get(&name).and_then(Weak::upgrade).map(Ok);
+            let disk = known.unwrap_or_else(|| {
+                let opened = together.remove(&name).map_or_else(|| self.alone(&name, open.contains_key(&name)), Ok);
+                let disk = self.behind(opened?)?;
+                open.insert(name, Arc::downgrade(&disk));
+                Ok(disk)
+            });
+            // It may have been taken from the one who opens too.
+            let _ = answer.send(disk);
+        }
+        open.retain(|_, disk| disk.strong_count() > 0);
+    }
+
+    /// Opens one disk. `was_open`: it was here before.
+    fn alone(&self, name: &str, was_open: bool) -> Result<Disk, DisksError> {
         let begun = Instant::now();
-        let disk = loop {
+        loop {
             match self.disks.disk(name, self.access) {
                 Err(DisksError::HasChildren { .. } | DisksError::ReadOnly { .. }) => {
-                    break self.disks.disk(name, Access::Read)?;
+                    return self.disks.disk(name, Access::Read);
                 }
                 // Whoever had it here has gone, and it is being let go this very moment.
                 Err(DisksError::InUse { .. }) if was_open && begun.elapsed() < LETTING_GO => {
                     std::thread::park_timeout(LOOK_EVERY);
                 }
-                opened => break opened?,
+                opened => return opened,
             }
-        };
-        open.retain(|_, disk| disk.strong_count() > 0);
-        let disk: Arc<dyn Device> = if disk.is_writable() {
-            Arc::new(Behind { disk: Buffered::new(disk)?, write_back: self.write_back })
-        } else {
-            Arc::new(disk)
-        };
-        open.insert(name.to_owned(), Arc::downgrade(&disk));
-        Ok(disk)
+        }
+    }
+
+    /// What is served of a disk.
+    fn behind(&self, disk: Disk) -> Opened {
+        if disk.is_writable() {
+            return Ok(Arc::new(Behind { disk: Buffered::new(disk)?, write_back: self.write_back }));
+        }
+        Ok(Arc::new(disk))
     }
 }
 

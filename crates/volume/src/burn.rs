@@ -63,7 +63,7 @@ impl Around<'_> {
         }
         let disk = match &self.disk {
             Some(disk) => disk,
-            None => self.disk.insert(Disk::open(self.inner, self.parent.clone(), None)?),
+            None => self.disk.insert(Disk::open(self.inner, self.parent.clone())?),
         };
         let mut block = vec![0; BLOCK as usize];
         let shown = disk.size().saturating_sub(number * BLOCK).min(BLOCK) as usize;

@@ -9,6 +9,7 @@ use crate::lease::now;
 use crate::make::check_size;
 use crate::puts::is_zero;
 use crate::sweep::delete_blocks;
+use crate::view::Layer;
 use okapi_client::Generation;
 use std::ops::Range;
 use std::sync::Arc;
@@ -122,7 +123,8 @@ impl Disks {
         }
         let through = below.through.min(parent.size);
         let bigger = Head { size: parent.size.max(head.size), ..parent.clone() };
-        let target = Disk::open_held(&self.0, bigger.clone(), lease)?;
+        let top = Layer::load(&self.0.grid, &bigger, bigger.size)?;
+        let target = Disk::open_held(&self.0, bigger.clone(), top, lease)?;
         if bigger.size > parent.size {
             self.0.clear_past(&target, parent.size)?;
             self.0.put_now(&bigger)?;

@@ -63,19 +63,16 @@ pub enum Part<'a> {
 }
 
 impl Disk {
-    /// Opens a disk: its own blocks and what is below are asked for.
-    pub(crate) fn open(inner: &Arc<Inner>, head: Head, held: Option<Arc<Held>>) -> Result<Self, DisksError> {
+    /// Opens a disk for reading: its own blocks and what is below are asked for.
+    pub(crate) fn open(inner: &Arc<Inner>, head: Head) -> Result<Self, DisksError> {
         // Nobody writes to a disk that has children or is read-only: what it shows is kept, as one more that is below.
-        if held.is_none() && (head.read_only || !inner.directory.lock().children(&head).is_empty()) {
+        if head.read_only || !inner.directory.lock().children(&head).is_empty() {
             let nothing = Head { parent: None, ..head.clone() };
             let top = Layer::none(&nothing);
             let below = Some(Below { view: inner.view(&head)?, through: head.size });
             return Ok(Self::new(inner, head, top, below, None));
         }
-        match held {
-            Some(held) => Self::open_held(inner, head, held),
-            None => Self::open_own(inner, head),
-        }
+        Self::open_own(inner, head)
     }
 
     /// Opens a disk to see what is its own, whatever is built on it.
@@ -85,10 +82,9 @@ impl Disk {
         Ok(Self::new(inner, head, top, below, None))
     }
 
-    /// Opens a disk that may be written to although it has a child, as that child is held too.
-    pub(crate) fn open_held(inner: &Arc<Inner>, head: Head, held: Arc<Held>) -> Result<Self, DisksError> {
+    /// Opens a disk that is held, and whose own blocks are known.
+    pub(crate) fn open_held(inner: &Arc<Inner>, head: Head, top: Layer, held: Arc<Held>) -> Result<Self, DisksError> {
         let below = Self::below(inner, &head)?;
-        let top = Layer::load(&inner.grid, &head, head.size)?;
         Ok(Self::new(inner, head, top, below, Some(held)))
     }
 

@@ -202,10 +202,12 @@ impl Disks {
     /// [`DisksError`].
     pub fn disks(&self, names: &[&str], access: Access) -> Result<Vec<Disk>, DisksError> {
         match access {
-            Access::Read => names.iter().map(|name| Disk::open(&self.0, self.find(name)?, None)).collect(),
+            Access::Read => names.iter().map(|name| Disk::open(&self.0, self.find(name)?)).collect(),
             Access::Write => {
                 let held = self.0.hold(names)?;
-                held.into_iter().map(|(head, held)| Disk::open(&self.0, head, Some(held))).collect()
+                let layers = Layer::load_all(&self.0.grid, &held.iter().map(|(head, _)| head).collect::<Vec<_>>())?;
+                let all = held.into_iter().zip(layers);
+                all.map(|((head, held), top)| Disk::open_held(&self.0, head, top, held)).collect()
             }
         }
     }

@@ -8,10 +8,15 @@ use crate::place::Number;
 use crate::presence::{Presence, State};
 use crate::puts::ZEROES;
 use okapi_base::crc32c;
-use okapi_client::{GetAsk, Grid, GridError, Slice, Status};
+use okapi_base::limits::DESCRIPTORS_MAX;
+use okapi_client::{GetAsk, Grid, GridError, Listed, Slice, Status};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Blocks of its own that most disks do not exceed: as many are asked for at first, since those of other disks follow.
+const OWN_EXPECTED: u16 = 64;
+/// Blocks looked at for several disks together: a page of a list.
+const LISTED_TOGETHER: usize = DESCRIPTORS_MAX as usize - 1;
 /// Pages read in one go: what a large read lacks, not more.
 const TOGETHER: u64 = 64;
 
@@ -59,14 +64,12 @@ impl Layer {
         let (number, visible) = (head.number, visible.min(head.size));
         let blocks = head.block_size.blocks_for(visible);
         let presence = Presence::new(blocks);
-        let zeroes = (u32::try_from(ZEROES.len()).expect("it is one"), crc32c(ZEROES));
         let inside = |index| number.block_of(index).filter(|block| *block < blocks);
         let mut listed = 0;
-        for entry in grid.list(number.data(0), true) {
+        for entry in grid.list(number.data(0), true).expecting(OWN_EXPECTED) {
             let entry = entry?;
             let Some(block) = inside(entry.index) else { break };
-            let is_zeroes = (entry.length, entry.crc) == zeroes;
-            presence.set(block, if is_zeroes { State::Zeroes } else { State::Data });
+            presence.set(block, state_of(&entry));
             listed += 1;
             if listed == LISTED_MAX {
                 // So many that their lengths would take longer than they save.
@@ -80,6 +83,39 @@ impl Layer {
             }
         }
         Ok(Self { number, block: u64::from(head.block_size.bytes()), visible, presence })
+    }
+
+    /// The layers of disks, all of each, asked for together where they follow each other and have few blocks.
+    pub(crate) fn load_all(grid: &Grid, heads: &[&Head]) -> Result<Vec<Self>, GridError> {
+        let mut order: Vec<usize> = (0..heads.len()).collect();
+        order.sort_unstable_by_key(|at| heads[*at].number);
+        let [first, _, ..] = order[..] else {
+            return heads.iter().map(|head| Self::load(grid, head, head.size)).collect();
+        };
+        let empty = |head: &&Head| Self { presence: Presence::new(head.blocks()), ..Self::none(head) };
+        let mut layers: Vec<Self> = heads.iter().map(empty).collect();
+        // The first that was not looked at.
+        let mut reached = None;
+        for (listed, entry) in grid.list(heads[first].number.data(0), true).enumerate() {
+            let entry = entry?;
+            if listed == LISTED_TOGETHER {
+                reached = Some(entry.index);
+                break;
+            }
+            let before = order.partition_point(|at| heads[*at].number.data(0) <= entry.index);
+            let at = order[before - 1];
+            let block = heads[at].number.block_of(entry.index).filter(|block| *block < heads[at].blocks());
+            if let Some(block) = block {
+                layers[at].presence.set(block, state_of(&entry));
+            }
+        }
+        for (head, layer) in heads.iter().zip(&mut layers) {
+            let ends = |reached| head.number.next().is_some_and(|next| next.data(0) <= reached);
+            if reached.is_some_and(|reached| !ends(reached)) {
+                *layer = Self::load(grid, head, head.size)?;
+            }
+        }
+        Ok(layers)
     }
 
     /// The layer of a disk that has no blocks of its own.
@@ -111,6 +147,12 @@ impl Layer {
     pub(crate) fn want(&self, layer: usize, offset: u64, length: usize, at: usize) -> Want {
         Want { number: self.number, block: offset / self.block, from: offset % self.block, at, length, layer }
     }
+}
+
+/// What is known of a block that is there.
+fn state_of(entry: &Listed) -> State {
+    let is_zeroes = entry.length as usize == ZEROES.len() && entry.crc == crc32c(ZEROES);
+    if is_zeroes { State::Zeroes } else { State::Data }
 }
 
 impl View {

@@ -17,11 +17,13 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections at a time; a guest has a few.
 const CONNECTIONS_MAX: usize = 1024;
-/// How long the handshake may take between two words.
+/// Of these, how many may not have agreed on an export yet: whoever proves nothing does not keep out those who do.
+const NEWCOMERS_MAX: usize = 512;
+/// How long the handshake may take between two words, and on the whole if others wait for the place.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server that ends waits for what is being answered.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,8 +41,15 @@ pub struct Server {
 /// Those who are connected.
 #[derive(Debug, Default)]
 struct Guests {
-    state: Mutex<(u64, HashMap<u64, OwnedFd>)>,
+    state: Mutex<(u64, HashMap<u64, Guest>)>,
     left: Condvar,
+}
+
+#[derive(Debug)]
+struct Guest {
+    socket: OwnedFd,
+    /// When it came, until it has agreed on an export.
+    came: Option<Instant>,
 }
 
 /// Why a server does not listen.
@@ -178,8 +187,8 @@ impl Drop for Server {
             let _ = std::fs::remove_file(path);
         }
         let mut state = self.guests.state.lock();
-        for fd in state.1.values() {
-            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+        for guest in state.1.values() {
+            let _ = rustix::net::shutdown(&guest.socket, rustix::net::Shutdown::Both);
         }
         // So that what they had open is flushed and let go.
         let _ = self.guests.left.wait_while_for(&mut state, |state| !state.1.is_empty(), STOP_PATIENCE);
@@ -208,12 +217,15 @@ fn welcome_all(accept: &Accept, door: &Arc<Door>) {
             }
         };
         let Some(number) = door.guests.enter(&*stream) else {
-            tracing::warn!("{CONNECTIONS_MAX} connections are served, and that is the limit");
+            tracing::warn!(
+                "{CONNECTIONS_MAX} connections are served, or {NEWCOMERS_MAX} have not said yet what they want, and that \
+                 is the limit"
+            );
             continue;
         };
         let there = door.clone();
         let run = move || {
-            match there.attend(stream) {
+            match there.attend(stream, number) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) => tracing::info!(%error, "an NBD connection was ended"),
@@ -229,18 +241,23 @@ fn welcome_all(accept: &Accept, door: &Arc<Door>) {
 
 impl Door {
     /// Serves one connection from its first byte to its last.
-    fn attend(&self, stream: Box<dyn Stream>) -> io::Result<()> {
+    fn attend(&self, stream: Box<dyn Stream>, number: u64) -> io::Result<()> {
         let control = stream.as_fd().try_clone_to_owned()?;
         let patience = |patience| {
             set_socket_timeout(&control, Timeout::Recv, patience)?;
             set_socket_timeout(&control, Timeout::Send, patience)
+        };
+        // From then on whoever waits may wait: guests sleep, and are stopped and go on.
+        let settle = || {
+            self.guests.settle(number);
+            patience(None)
         };
         patience(Some(PATIENCE))?;
         let mut output = stream.split()?;
         let mut input = Input::new(stream, INPUT);
         let greeted = greet(&mut input, &mut output)?;
         let Some(tls) = &self.tls else {
-            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), &patience);
+            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), &settle);
         };
         if !until_tls(&mut input, &mut output, greeted)? {
             return Ok(());
@@ -248,7 +265,7 @@ impl Door {
         drop(output);
         let (reader, mut writer) = tls.begin(input.into_stream())?;
         let mut input = Input::new(reader, INPUT);
-        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), &patience);
+        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), &settle);
         patience(Some(PATIENCE))?;
         // It may be gone already.
         let _ = writer.close();
@@ -260,11 +277,10 @@ impl Door {
         input: &mut Input<impl Read>,
         output: &mut impl Write,
         (greeted, secrecy): (Greeted, Secrecy),
-        patience: &dyn Fn(Option<Duration>) -> rustix::io::Result<()>,
+        settle: &dyn Fn() -> rustix::io::Result<()>,
     ) -> io::Result<()> {
         let Some(agreed) = haggle(input, output, &*self.catalog, greeted, secrecy)? else { return Ok(()) };
-        // From now on whoever waits may wait: guests sleep, and are stopped and go on.
-        patience(None)?;
+        settle()?;
         let served = serve(input, output, &agreed);
         // Who goes without a flush may still expect what it was told is written to be there.
         if let Err(trouble) = agreed.device.flush() {
@@ -278,12 +294,26 @@ impl Guests {
     fn enter(&self, stream: &dyn Stream) -> Option<u64> {
         let mut state = self.state.lock();
         let (next, guests) = &mut *state;
-        if guests.len() >= CONNECTIONS_MAX {
+        let newcomers = guests.values().filter(|guest| guest.came.is_some()).count();
+        if guests.len() >= CONNECTIONS_MAX || newcomers >= NEWCOMERS_MAX {
+            let slow = |guest: &&Guest| guest.came.is_some_and(|came| came.elapsed() >= PATIENCE);
+            for guest in guests.values().filter(slow) {
+                // Its thread sees that, and makes room.
+                let _ = rustix::net::shutdown(&guest.socket, rustix::net::Shutdown::Both);
+            }
             return None;
         }
         *next += 1;
-        guests.insert(*next, stream.as_fd().try_clone_to_owned().ok()?);
+        let socket = stream.as_fd().try_clone_to_owned().ok()?;
+        guests.insert(*next, Guest { socket, came: Some(Instant::now()) });
         Some(*next)
+    }
+
+    /// It has agreed on an export.
+    fn settle(&self, number: u64) {
+        if let Some(guest) = self.state.lock().1.get_mut(&number) {
+            guest.came = None;
+        }
     }
 
     fn leave(&self, number: u64) {
@@ -307,4 +337,38 @@ pub fn uri(address: &Target, export: &str) -> String {
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/@+".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_says_nothing_makes_room_in_the_end() {
+        let guests = Guests::default();
+        let mut pairs: Vec<_> = (0..NEWCOMERS_MAX).map(|_| UnixStream::pair().unwrap()).collect();
+        let numbers: Vec<u64> = pairs.iter().map(|(ours, _)| guests.enter(ours).unwrap()).collect();
+        let (next, _other) = UnixStream::pair().unwrap();
+        assert_eq!(guests.enter(&next), None, "so many are about to say what they want");
+        // One of them does, and there is room for another; a second has taken its time.
+        guests.settle(numbers[0]);
+        let number = guests.enter(&next).unwrap();
+        guests.settle(number);
+        assert!(guests.enter(&next).is_some());
+        let long_ago = Instant::now().checked_sub(PATIENCE);
+        for settled in [numbers[1], number] {
+            let mut state = guests.state.lock();
+            let guest = state.1.get_mut(&settled).unwrap();
+            guest.came = guest.came.and(long_ago);
+        }
+        assert_eq!(guests.enter(&next), None);
+        let is_over = |(_, theirs): &mut (UnixStream, UnixStream)| {
+            theirs.set_nonblocking(true).unwrap();
+            matches!(theirs.read(&mut [0]), Ok(0))
+        };
+        let over: Vec<usize> = (0..NEWCOMERS_MAX).filter(|at| is_over(&mut pairs[*at])).collect();
+        assert_eq!(over, [1]);
+        guests.leave(numbers[1]);
+        assert!(guests.enter(&next).is_some());
+    }
 }

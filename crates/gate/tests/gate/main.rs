@@ -4,7 +4,7 @@ mod tls;
 
 use okapi_client::{Client, Settings, Target};
 use okapi_gate::nbd::{ListenError, Server, uri};
-use okapi_gate::{Catalog, DiskCatalog};
+use okapi_gate::{Catalog, DiskCatalog, Refused};
 use okapi_node::{HostSettings, Node, NodeSettings};
 use okapi_volume::{Access, Disks, NewDisk};
 use std::io::{Read, Write};
@@ -89,6 +89,32 @@ fn libnbd_lists_and_copies() {
     run("nbdcopy", &[&uri(&address, "two"), &out]);
     assert!(std::fs::read(&out).unwrap() == changed);
     assert!(!try_run("nbdinfo", &[&uri(&address, "none")]).0);
+}
+
+#[test]
+fn disks_that_many_ask_for_at_once_are_opened_once_each() {
+    let world = world();
+    let names: Vec<String> = (0..24).map(|number| format!("m{number}")).collect();
+    world.disks.clone_disk("base", &names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let catalog = DiskCatalog::new(world.disks.clone(), None, Access::Write);
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let ask = |name: &str| {
+                let (name, catalog) = (name.to_owned(), &catalog);
+                scope.spawn(move || catalog.open(&name).map(|(full, device)| (full == name, device)))
+            };
+            // Twice each; and among them one that is only read, and one that is not there.
+            let asked: Vec<_> = names.iter().flat_map(|name| [ask(name), ask(name)]).collect();
+            let (base, none) = (ask("base"), ask("none"));
+            let opened: Vec<_> = asked.into_iter().map(|asked| asked.join().unwrap().unwrap()).collect();
+            for pair in opened.chunks(2) {
+                assert!(pair[0].0 && pair[1].0 && Arc::ptr_eq(&pair[0].1, &pair[1].1));
+                assert!(pair[0].1.is_writable());
+            }
+            assert!(!base.join().unwrap().unwrap().1.is_writable());
+            assert!(matches!(none.join().unwrap(), Err(Refused::Unknown(_))));
+        });
+    }
 }
 
 #[test]

@@ -75,6 +75,66 @@ fn parents_are_not_written_to() {
 }
 
 #[test]
+fn whoever_saw_the_directory_long_ago_is_told_of_children_all_the_same() {
+    let world = World::new();
+    let (ours, theirs) = (world.disks(), world.disks());
+    ours.make(&NewDisk::empty("a", 8192)).unwrap();
+    theirs.find("a").unwrap();
+    let refused = || matches!(theirs.disk("a", Access::Write), Err(DisksError::HasChildren { .. }));
+    ours.clone_disk("a", &["b"]).unwrap();
+    assert!(refused(), "its head has changed");
+    ours.remove("b", false).unwrap();
+    theirs.find("a").unwrap();
+    ours.clone_disk("a", &["c"]).unwrap();
+    assert!(refused(), "its head has not: it has been a parent all the time");
+    ours.remove("c", false).unwrap();
+    drop(theirs.disk("a", Access::Write).unwrap());
+    ours.clone_disk("a", &["d"]).unwrap();
+    assert!(refused());
+}
+
+#[test]
+fn several_disks_opened_together_are_what_each_is() {
+    let world = World::new();
+    let disks = world.disks();
+    let names: Vec<String> = (0..40).map(|number| format!("m{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    disks.make(&NewDisk::empty("base", 4 << 20)).unwrap();
+    disks.clone_disk("base", &names).unwrap();
+    let mut dice = Dice::new(5);
+    let mut models = vec![vec![0; 4 << 20]; names.len()];
+    for (at, (name, model)) in names.iter().zip(&mut models).enumerate() {
+        let disk = disks.disk(name, Access::Write).unwrap();
+        // Some have none of their own, most a few, and two more than a page of a list: what follows those is asked for alone.
+        let blocks = if matches!(at, 11 | 30) { 900 } else { dice.below(4) };
+        for _ in 0..blocks {
+            let (block, byte) = (dice.below(1024) as usize * 4096, dice.below(256) as u8);
+            if dice.below(8) == 0 {
+                disk.write_zeroes(block as u64, 4096, false).unwrap();
+                model[block..block + 4096].fill(0);
+            } else {
+                disk.write_at(block as u64, &[byte; 4096], false).unwrap();
+                model[block..block + 4096].fill(byte);
+            }
+        }
+    }
+    // In any order, and not all of them.
+    let chosen: Vec<usize> = (0..names.len()).rev().filter(|at| at % 7 != 3).collect();
+    let together: Vec<&str> = chosen.iter().map(|at| names[*at]).collect();
+    for fresh in [disks, world.disks()] {
+        let opened = fresh.disks(&together, Access::Write).unwrap();
+        for (disk, at) in opened.iter().zip(&chosen) {
+            let mut found = vec![1; 4 << 20];
+            disk.read_at(0, &mut found).unwrap();
+            assert!(disk.name() == names[*at] && found == models[*at], "{}", disk.name());
+        }
+        let refused = fresh.disks(&["m3", together[0]], Access::Write).map(drop).unwrap_err();
+        assert!(matches!(refused, DisksError::InUse { .. }), "{refused}");
+        drop(fresh.disk("m3", Access::Write).expect("all or none"));
+    }
+}
+
+#[test]
 fn many_clones_of_one_image_share_one_copy_in_memory() {
     const SIZE: usize = 4 << 20;
     let world = World::new();
