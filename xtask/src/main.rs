@@ -24,6 +24,7 @@ cargo xtask check            only the house checks: layering, licences and sourc
 cargo xtask guest            only the kernel that the tests boot, got from Debian
 cargo xtask bench grid       Okapi beside redis and memcached   [--quick] [--only NAME] [--scenario WORD]
 cargo xtask bench store      the segment log beside fjall, redb and LMDB   [--quick] [--only NAME] [--dir DIR]
+cargo xtask bench disk       disks over NBD beside nbdkit and qemu-nbd   [--quick] [--rounds N] [--scenario WORD] [--dir DIR]
 cargo xtask bench link       links between members beside bare TLS over TCP   [--quick]
 cargo xtask bench route      another member's grid by way of one's own node   [--quick]
 cargo xtask bench group      15 nodes beside GlusterFS and Tahoe-LAFS   [--quick] [--rounds N] [--only NAME] [--dir DIR]
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         ["test"] => suite::run(),
         ["guest"] => guest::fetch(),
         ["check"] => check(),
-        ["bench", what @ ("grid" | "store" | "link" | "route" | "group" | "keys"), rest @ ..] => bench::run(what, rest),
+        ["bench", what, rest @ ..] if is_task(&format!("bench {what}")) => bench::run(what, rest),
         ["deny"] => deny::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -63,4 +64,31 @@ fn check() -> Result<(), String> {
         println!("{fault}");
     }
     if faults.is_empty() { Ok(()) } else { Err(format!("{} faults", faults.len())) }
+}
+
+/// Whether this is one of the tasks.
+fn is_task(words: &str) -> bool {
+    USAGE.lines().any(|line| {
+        line.strip_prefix("cargo xtask ")
+            .and_then(|rest| rest.strip_prefix(words))
+            .is_some_and(|rest| rest.starts_with(' '))
+    })
+}
+
+#[test]
+fn tasks_that_papers_speak_of_are_there() {
+    let mut seen = 0;
+    for path in repository::files().unwrap().into_iter().filter(|path| path.ends_with(".md")) {
+        let text = std::fs::read_to_string(repository::root().join(&path)).unwrap();
+        for rest in text.split("cargo xtask ").skip(1) {
+            let words: Vec<&str> = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '|').take(2).collect();
+            let [first, second] = words[..] else { panic!("{path}: {words:?}") };
+            for which in second.split('|') {
+                let task = if first == "bench" { format!("bench {which}") } else { first.to_owned() };
+                assert!(is_task(&task), "{path}: `cargo xtask {task}` is no task");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 5 && !is_task("bench nothing") && !is_task("te"), "{seen}");
 }
