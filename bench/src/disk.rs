@@ -6,6 +6,8 @@ mod fan;
 mod fio;
 mod guest;
 mod served;
+mod shared;
+mod sharer;
 
 use crate::goal::Goal;
 use crate::options::Options;
@@ -23,12 +25,17 @@ const BACK: &str = "okapi --write-back";
 const MEMORY: &str = "nbdkit memory";
 const COW: &str = "nbdkit cow";
 const QEMU: &str = "qemu-nbd";
+/// Over vhost-user.
+const SHARED: &str = "okapi vhost";
+const DAEMON: &str = "qemu-storage-daemon";
 
 /// Bytes of the image: twice what a small guest has, so that nothing is decided by what a processor keeps to itself.
 const IMAGE: u64 = 128 << 20;
 const ROUNDS: usize = 5;
 /// What the part about many machines is called.
 const MACHINES: &str = "254 machines from one image";
+/// What the part about shared memory is called.
+const SHARING: &str = "vhost-user";
 
 /// What is asked of the disks.
 struct Scenario {
@@ -123,9 +130,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
                 by_fio.entry(who).or_default().push(scenario.job.run(its, *disk, seconds)?);
             }
         }
-        show(scenario, &lean, &by_fio);
+        show(scenario, &lean, Some(&by_fio));
     }
     drop(served);
+    if options.wants_scenario(SHARING) {
+        shared::run(options)?;
+    }
     if options.wants_scenario(MACHINES) { fan::run(options) } else { Ok(()) }
 }
 
@@ -153,13 +163,22 @@ fn serve(options: &Options, folder: &Path, image: &Path) -> Result<Vec<Served>, 
     Ok(served)
 }
 
-fn show(scenario: &Scenario, all: &Runs, by_fio: &Runs) {
+fn show(scenario: &Scenario, all: &Runs, by_fio: Option<&Runs>) {
     println!("\n{}", scenario.name);
     let of = |runs: &Runs, who: &str, figure: fn(&Run) -> f64| {
         runs.get(who).map(|runs| median(runs.iter().map(figure).collect()))
     };
     let middle = |who: &str, figure: fn(&Run) -> f64| of(all, who, figure);
-    let headings = ["", "", "a second", "bytes/s", "p50 us", "p99 us", "server CPU us each", "a second, asked by fio"];
+    let headings = [
+        "",
+        "",
+        "a second",
+        "bytes/s",
+        "p50 us",
+        "p99 us",
+        "server CPU us each",
+        by_fio.map_or("", |_| "a second, asked by fio"),
+    ];
     let mut table = Table::new(&headings);
     for (who, _) in scenario.disks.iter().filter(|(who, _)| all.contains_key(who)) {
         let figure = |figure| middle(who, figure).unwrap_or(f64::NAN);
@@ -171,12 +190,17 @@ fn show(scenario: &Scenario, all: &Runs, by_fio: &Runs) {
             format!("{:.0}", figure(|run| run.p50)),
             format!("{:.0}", figure(|run| run.p99)),
             format!("{:.2}", figure(|run| run.cpu)),
-            amount(of(by_fio, who, |run| run.rate).unwrap_or(f64::NAN)),
+            by_fio.and_then(|by_fio| of(by_fio, who, |run| run.rate)).map(amount).unwrap_or_default(),
         ]);
     }
     table.print();
     // Both ways to serve where there are two.
-    for (own, _) in scenario.disks.iter().filter(|(who, _)| who.starts_with(OKAPI) && all.contains_key(who)) {
+    for (own, _) in scenario
+        .disks
+        .iter()
+        .filter(|(who, _)| who.starts_with(OKAPI) && all.contains_key(who))
+        .filter(|(who, _)| !scenario.goals.iter().any(|goal| matches!(goal, Goal::Beside(rival) if rival == who)))
+    {
         let beside = |figure: fn(&Run) -> f64| {
             move |rival: &str| {
                 let (own, its) = (all.get(own)?, all.get(rival)?);

@@ -20,6 +20,22 @@ pub(super) struct Served {
 }
 
 impl Served {
+    /// An NBD server of Okapi's, for disks of a node that runs.
+    pub(super) fn okapi_nbd(
+        name: &'static str,
+        okapi: &impl Fn() -> Command,
+        socket: PathBuf,
+        words: &[&str],
+        exports: Vec<(Disk, &'static str)>,
+        node: &Rc<Server>,
+    ) -> Result<Self, Fault> {
+        let mut command = okapi();
+        command.args(["nbd", "--listen", &format!("unix:{}", socket.display())]).args(words);
+        command.args(exports.iter().map(|(_, export)| export));
+        let nbd = Rc::new(Server::start(&mut command, || UnixStream::connect(&socket))?);
+        Ok(Self { name, socket, exports, servers: vec![nbd, node.clone()], fill: None })
+    }
+
     pub(super) fn has(&self, disk: Disk) -> bool {
         self.exports.iter().any(|(its, _)| *its == disk)
     }
@@ -74,18 +90,11 @@ pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
     let node = Rc::new(node);
     run(okapi().args(["image", "import", "--quiet"]).arg(image).arg("base"))?;
     run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own", "back"]))?;
-    let serve = |name, words: &[&str], exports: Vec<(Disk, &'static str)>| -> Result<Served, Fault> {
-        let socket = folder.join(format!("{}.sock", exports[0].1));
-        let listen = format!("unix:{}", socket.display());
-        let mut command = okapi();
-        command.args(["nbd", "--listen", &listen]).args(words);
-        let nbd = Rc::new(Server::start(&mut command, || UnixStream::connect(&socket))?);
-        Ok(Served { name, socket, exports, servers: vec![nbd, node.clone()], fill: None })
-    };
     let exports = vec![(Disk::Base, "clone"), (Disk::Diff, "diff"), (Disk::Own, "own")];
+    let back = vec![(Disk::Own, "back")];
     Ok(vec![
-        serve(OKAPI, &["clone", "diff", "own"], exports)?,
-        serve(BACK, &["--write-back", "back"], vec![(Disk::Own, "back")])?,
+        Served::okapi_nbd(OKAPI, &okapi, folder.join("clone.sock"), &[], exports, &node)?,
+        Served::okapi_nbd(BACK, &okapi, folder.join("back.sock"), &["--write-back"], back, &node)?,
     ])
 }
 

@@ -113,7 +113,7 @@ impl Command {
     /// Whether it serves others, and says meanwhile what wants attention.
     pub(crate) fn serves(&self) -> bool {
         match self {
-            Self::Up(_) => true,
+            Self::Up(_) | Self::Nbd(_) => true,
             #[cfg(feature = "vhost")]
             Self::Vhost(_) => true,
             _ => false,

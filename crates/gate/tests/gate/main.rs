@@ -1,5 +1,7 @@
 //! Disks of a real node, served to the clients that people have: qemu's and libnbd's.
 
+#[cfg(feature = "vhost")]
+mod blkio;
 mod tls;
 
 use okapi_client::{Client, Settings, Target};
