@@ -9,7 +9,9 @@ use crate::Fault;
 use crate::random::Random;
 use blkio::{Blkio, Blkioq, Completion, MemoryRegion, ReqFlags};
 use hdrhistogram::Histogram;
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,10 @@ impl Sharer {
         let queue = queues.pop().ok_or("it has no queue")?;
         let region = blkio.alloc_mem_region(job.bytes() * job.depth as usize)?;
         blkio.map_mem_region(&region)?;
+        // Zeros would spare some the work.
+        let mut content = vec![0; region.len];
+        crate::random::fill(7, &mut content);
+        File::options().write(true).open(format!("/proc/self/fd/{}", region.fd))?.write_all_at(&content, 0)?;
         let size = blkio.get_u64("capacity")?;
         let since = vec![Instant::now(); job.depth as usize];
         let blocks = size / job.bytes() as u64;

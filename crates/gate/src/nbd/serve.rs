@@ -194,8 +194,7 @@ impl<W: Write> Answers<'_, W> {
             return Err(nonsense(&format!("the client announced {length} bytes of data, more than it was told to")));
         };
         if input.here() < length.min(PIECE) {
-            // What is still to come may wait for answers to what came before.
-            self.settle()?;
+            // Nobody waits for answers to writes in the middle of one. But what has been read waits for nothing.
             self.send()?;
         }
         input.each(length, PIECE, take)
