@@ -119,22 +119,31 @@ fn whoever_has_nothing_to_say_to_letters_still_answers_pings() {
     let one = Node::with(1, |_, tuning| tuning.patience = Duration::from_secs(3));
     let mut raw = Raw::dial(2, &one);
     raw.enter();
-    for _ in 0..3 {
-        one.links.send(raw.id(), b"letter".to_vec(), Arc::default());
-        let mut came = false;
+    // Answers pings until this frame comes; how many.
+    let until = |raw: &mut Raw, kind: Kind, wanted: Option<&[u8]>| {
+        let mut pings = 0;
         loop {
             let (head, body) = raw.frame().expect("nobody hangs up");
-            match head.kind {
-                Kind::Letter => came = true,
-                Kind::Ping => {
-                    raw.say(Kind::Pong, |out| out.bytes(&body));
-                    if came {
-                        break;
-                    }
-                }
-                _ => {}
+            if head.kind == Kind::Ping {
+                raw.say(Kind::Pong, |out| out.bytes(&body));
+                pings += 1;
+            }
+            if head.kind == kind && wanted.is_none_or(|wanted| wanted == body) {
+                return pings;
             }
         }
+    };
+    for round in 1..4u64 {
+        // Nothing of ours may be on its way that could be taken for an answer to the letter.
+        loop {
+            raw.say(Kind::Ping, |out| out.u64(round));
+            if until(&mut raw, Kind::Pong, Some(&round.to_le_bytes())) == 0 {
+                break;
+            }
+        }
+        one.links.send(raw.id(), b"letter".to_vec(), Arc::default());
+        until(&mut raw, Kind::Letter, None);
+        until(&mut raw, Kind::Ping, None);
     }
     assert!(!one.host.has(|event| matches!(event, Event::Down { .. })));
 }
