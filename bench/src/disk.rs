@@ -22,6 +22,8 @@ use std::path::Path;
 const OKAPI: &str = "okapi";
 /// The same, with what is written left in its memory until a flush.
 const BACK: &str = "okapi --write-back";
+/// The same without looking for more before it sleeps.
+const STILL: &str = "okapi --spin 0";
 const MEMORY: &str = "nbdkit memory";
 const COW: &str = "nbdkit cow";
 const QEMU: &str = "qemu-nbd";
@@ -66,6 +68,13 @@ const SCENARIOS: &[Scenario] = &[
         disks: &[(OKAPI, Disk::Base), (MEMORY, Disk::Own), (QEMU, Disk::Own)],
         goals: &[Goal::Times(MEMORY, 1.5)],
         late: Some(MEMORY),
+    },
+    Scenario {
+        name: "4 KiB random reads, one at a time",
+        job: Job { what: "randread", block: 4, depth: 1, flush: false },
+        disks: &[(OKAPI, Disk::Base), (STILL, Disk::Base), (MEMORY, Disk::Own), (QEMU, Disk::Own)],
+        goals: &[Goal::Beside(MEMORY)],
+        late: None,
     },
     Scenario {
         name: "128 KiB reads in order, 8 in flight",

@@ -1,6 +1,6 @@
 //! Those who serve.
 
-use super::{BACK, COW, Disk, IMAGE, MEMORY, OKAPI, QEMU, fio};
+use super::{BACK, COW, Disk, IMAGE, MEMORY, OKAPI, QEMU, STILL, fio};
 use crate::Fault;
 use crate::server::Server;
 use std::os::unix::net::UnixStream;
@@ -84,17 +84,25 @@ pub(super) fn okapi_node(data: &Path) -> Result<(impl Fn() -> Command + use<>, S
     Ok((okapi, node))
 }
 
-/// A node, its images, and its NBD servers: one that hands over what is written at once, and one that does not.
+/// A node, its images, and its NBD servers: one that hands over what is written at once, one that does not, and one that sleeps at once.
 pub(super) fn okapi(folder: &Path, image: &Path) -> Result<Vec<Served>, Fault> {
     let (okapi, node) = okapi_node(&folder.join("data"))?;
     let node = Rc::new(node);
     run(okapi().args(["image", "import", "--quiet"]).arg(image).arg("base"))?;
-    run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own", "back"]))?;
+    run(okapi().args(["image", "clone", "--quiet", "base", "clone", "diff", "own", "back", "still"]))?;
     let exports = vec![(Disk::Base, "clone"), (Disk::Diff, "diff"), (Disk::Own, "own")];
     let back = vec![(Disk::Own, "back")];
     Ok(vec![
         Served::okapi_nbd(OKAPI, &okapi, folder.join("clone.sock"), &[], exports, &node)?,
         Served::okapi_nbd(BACK, &okapi, folder.join("back.sock"), &["--write-back"], back, &node)?,
+        Served::okapi_nbd(
+            STILL,
+            &okapi,
+            folder.join("still.sock"),
+            &["--spin", "0"],
+            vec![(Disk::Base, "still")],
+            &node,
+        )?,
     ])
 }
 

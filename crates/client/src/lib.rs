@@ -35,7 +35,7 @@ pub use grid::{Block, Got, Grid, Placed};
 pub use list::{Blocks, Records, Runs};
 pub use map::MapGets;
 pub use okapi_base::{BlockSize, Durability, Generation, Index, Slice};
-pub use okapi_link::{Target, TargetError};
+pub use okapi_link::{Spin, Target, TargetError};
 pub use okapi_wire::message::{
     CompactReport, DamageReport, GridCreate, GridCreated, GridInfo, Mark, NodeStatus, RecordInfo, VerifyReport,
 };

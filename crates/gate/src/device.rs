@@ -24,6 +24,10 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// [`Trouble`].
     fn zero(&self, offset: u64, length: u64, durable: bool) -> Result<(), Trouble>;
+    /// Whether what is written stays in this process until a flush, so that [`Self::hand_over`] costs nothing.
+    fn keeps_writes(&self) -> bool {
+        false
+    }
     /// Hands what was written before to whoever keeps it, so that it outlives this process.
     ///
     /// # Errors
@@ -135,6 +139,10 @@ impl Device for Behind {
     fn zero(&self, offset: u64, length: u64, durable: bool) -> Result<(), Trouble> {
         self.disk.write_zeroes(offset, length)?;
         if durable { self.flush() } else { Ok(()) }
+    }
+
+    fn keeps_writes(&self) -> bool {
+        self.write_back
     }
 
     fn hand_over(&self) -> Result<(), Trouble> {

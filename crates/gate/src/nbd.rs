@@ -12,7 +12,8 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod wait;
 mod wire;
 
-pub use listen::{ListenError, Server, uri};
+pub use listen::{ListenError, Options, SPIN, Server, uri};
 pub use tls::{Tls, TlsError};

@@ -6,26 +6,28 @@ use std::time::Duration;
 const BEGIN: u32 = 4;
 const MOST: u32 = 8;
 
-/// Learns from how long the reactor had to wait, whether it spun or slept, if spinning pays off.
+/// Learns from how long somebody had to wait, whether it spun or slept, if spinning pays off.
 #[derive(Debug)]
-pub(crate) struct Spin {
+pub struct Spin {
     longest: Duration,
     confidence: u32,
 }
 
 impl Spin {
     /// Spins for `longest` at most; zero: never.
-    pub(crate) fn new(longest: Duration) -> Self {
+    #[must_use]
+    pub fn new(longest: Duration) -> Self {
         Self { longest, confidence: 0 }
     }
 
     /// How long to spin now, if at all.
-    pub(crate) fn now(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn now(&self) -> Option<Duration> {
         (self.confidence >= BEGIN && !self.longest.is_zero()).then_some(self.longest)
     }
 
     /// Something came after a wait of `gap`.
-    pub(crate) fn waited(&mut self, gap: Duration) {
+    pub fn waited(&mut self, gap: Duration) {
         if gap <= self.longest {
             self.confidence = (self.confidence + 1).min(MOST);
         } else {
@@ -34,7 +36,7 @@ impl Spin {
     }
 
     /// A whole spin brought nothing.
-    pub(crate) fn in_vain(&mut self) {
+    pub fn in_vain(&mut self) {
         self.confidence = self.confidence.saturating_sub(2);
     }
 }

@@ -41,7 +41,6 @@ mod rights;
 mod seam;
 pub mod settings;
 mod shared;
-mod spin;
 mod status;
 mod stores;
 #[cfg(test)]

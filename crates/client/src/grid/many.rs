@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// Bytes of payload one frame of many aims at: enough that a frame costs nothing, few enough to stay in a cache.
 pub(crate) const FRAME_BYTES: usize = 1 << 20;
+/// The least that puts are cut into.
+const PART_BYTES: usize = 128 << 10;
 /// Frames in flight.
 pub(crate) const FLIGHT: usize = 4;
 
@@ -104,7 +106,14 @@ impl Grid {
         }
         let mut done = 0;
         let harmless = puts.iter().all(|(ask, _)| is_harmless_twice(ask));
-        let most = FRAME_BYTES.max(self.block_size().bytes() as usize);
+        let whole = FRAME_BYTES.max(self.block_size().bytes() as usize);
+        let most = if put_flags & flags::RELAXED == 0 {
+            whole
+        } else {
+            // The node works on the first while the others are on their way.
+            let bytes: usize = puts.iter().map(|(_, payload)| payload.len()).sum();
+            (bytes / FLIGHT).clamp(PART_BYTES.max(self.block_size().bytes() as usize), whole)
+        };
         let put = self.ask(Op::Put, harmless, |connection, handle, deadline| {
             let mut flying: VecDeque<(u32, Range<usize>)> = VecDeque::with_capacity(FLIGHT);
             let mut next = done;

@@ -4,10 +4,12 @@ use super::handshake::{Greeted, Secrecy, greet, haggle, until_tls};
 use super::input::Input;
 use super::serve::{INPUT, serve};
 use super::tls::Tls;
+use super::wait::Wait;
 use crate::catalog::Catalog;
 use crate::socket;
 use okapi_client::Target;
 use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -25,6 +27,8 @@ const CONNECTIONS_MAX: usize = 1024;
 const NEWCOMERS_MAX: usize = 512;
 /// How long the handshake may take between two words, and on the whole if others wait for the place.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection's thread looks for more before it sleeps.
+pub const SPIN: Duration = Duration::from_micros(50);
 /// How long a server that ends waits for what is being answered.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,8 +38,24 @@ pub struct Server {
     addresses: Vec<Target>,
     listeners: Vec<(OwnedFd, JoinHandle<()>)>,
     sockets: Vec<PathBuf>,
-    tls: Option<Tls>,
+    options: Options,
     guests: Arc<Guests>,
+}
+
+/// How exports are served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who comes over TCP must speak TLS. A unix socket is its owner's alone: there it would prove nothing.
+    pub tls: Option<Tls>,
+    /// How long a connection's thread looks for more before it sleeps, while that pays off. On a single processor never: it
+    /// would only keep the other end from asking.
+    pub spin: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tls: None, spin: SPIN }
+    }
 }
 
 /// Those who are connected.
@@ -106,16 +126,23 @@ impl Server {
     /// # Errors
     /// [`ListenError`]; nothing listens then.
     pub fn start(targets: &[Target], catalog: &Arc<dyn Catalog>) -> Result<Self, ListenError> {
-        Self::start_with(targets, catalog, None)
+        Self::start_with(targets, catalog, Options::default())
     }
 
-    /// The same, and who comes over TCP must speak TLS. A unix socket is its owner's alone: there it would prove nothing.
+    /// The same with other options.
     ///
     /// # Errors
     /// [`ListenError`]; nothing listens then.
-    pub fn start_with(targets: &[Target], catalog: &Arc<dyn Catalog>, tls: Option<Tls>) -> Result<Self, ListenError> {
+    pub fn start_with(
+        targets: &[Target],
+        catalog: &Arc<dyn Catalog>,
+        mut options: Options,
+    ) -> Result<Self, ListenError> {
+        if std::thread::available_parallelism().is_ok_and(|count| count.get() == 1) {
+            options.spin = Duration::ZERO;
+        }
         let mut server =
-            Self { addresses: Vec::new(), listeners: Vec::new(), sockets: Vec::new(), tls, guests: Arc::default() };
+            Self { addresses: Vec::new(), listeners: Vec::new(), sockets: Vec::new(), options, guests: Arc::default() };
         for target in targets {
             server.listen(target, catalog)?;
         }
@@ -126,7 +153,7 @@ impl Server {
     #[must_use]
     pub fn uri(&self, address: &Target, export: &str) -> String {
         let plain = uri(address, export);
-        match (address, &self.tls) {
+        match (address, &self.options.tls) {
             (Target::Tcp { .. }, Some(_)) => plain.replacen("nbd:", "nbds:", 1),
             _ => plain,
         }
@@ -153,7 +180,7 @@ impl Server {
             Target::Tcp { host, port } => {
                 let found: Vec<_> = (host.as_str(), *port).to_socket_addrs().map_err(failed)?.collect();
                 if !found.iter().all(|address| address.ip().is_loopback()) {
-                    match &self.tls {
+                    match &self.options.tls {
                         None => return Err(ListenError::BeyondLoopback(target.clone())),
                         Some(tls) if !tls.proves_clients() => return Err(ListenError::Unproven(target.clone())),
                         Some(_) => {}
@@ -166,8 +193,9 @@ impl Server {
                 (fd, address, Box::new(move || Ok(Box::new(listener.accept()?.0))))
             }
         };
-        let tls = self.tls.clone().filter(|_| matches!(target, Target::Tcp { .. }));
-        let door = Arc::new(Door { guests: self.guests.clone(), catalog: catalog.clone(), tls });
+        let Options { tls, spin } = self.options.clone();
+        let tls = tls.filter(|_| matches!(target, Target::Tcp { .. }));
+        let door = Arc::new(Door { guests: self.guests.clone(), catalog: catalog.clone(), tls, spin });
         let run = move || welcome_all(&accept, &door);
         let thread = std::thread::Builder::new().name("okapi-nbd".to_owned()).spawn(run).map_err(failed)?;
         self.listeners.push((fd, thread));
@@ -202,6 +230,7 @@ struct Door {
     guests: Arc<Guests>,
     catalog: Arc<dyn Catalog>,
     tls: Option<Tls>,
+    spin: Duration,
 }
 
 fn welcome_all(accept: &Accept, door: &Arc<Door>) {
@@ -252,12 +281,16 @@ impl Door {
             self.guests.settle(number);
             patience(None)
         };
+        let is_ready = || {
+            let mut polled = [PollFd::new(&control, PollFlags::IN)];
+            matches!(poll(&mut polled, Some(&Timespec::default())), Ok(1))
+        };
         patience(Some(PATIENCE))?;
         let mut output = stream.split()?;
         let mut input = Input::new(stream, INPUT);
         let greeted = greet(&mut input, &mut output)?;
         let Some(tls) = &self.tls else {
-            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), &settle);
+            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), (&settle, &is_ready));
         };
         if !until_tls(&mut input, &mut output, greeted)? {
             return Ok(());
@@ -265,7 +298,7 @@ impl Door {
         drop(output);
         let (reader, mut writer) = tls.begin(input.into_stream())?;
         let mut input = Input::new(reader, INPUT);
-        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), &settle);
+        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), (&settle, &is_ready));
         patience(Some(PATIENCE))?;
         // It may be gone already.
         let _ = writer.close();
@@ -277,11 +310,11 @@ impl Door {
         input: &mut Input<impl Read>,
         output: &mut impl Write,
         (greeted, secrecy): (Greeted, Secrecy),
-        settle: &dyn Fn() -> rustix::io::Result<()>,
+        (settle, is_ready): (&dyn Fn() -> rustix::io::Result<()>, &dyn Fn() -> bool),
     ) -> io::Result<()> {
         let Some(agreed) = haggle(input, output, &*self.catalog, greeted, secrecy)? else { return Ok(()) };
         settle()?;
-        let served = serve(input, output, &agreed);
+        let served = serve(input, output, &agreed, Wait::new(is_ready, self.spin));
         // Who goes without a flush may still expect what it was told is written to be there.
         if let Err(trouble) = agreed.device.flush() {
             tracing::warn!("{}", trouble.text);

@@ -2,6 +2,7 @@
 
 use super::handshake::Agreed;
 use super::input::Input;
+use super::wait::Wait;
 use super::wire::{
     ALLOCATION_ID, Dialect, HOLE_OF_ZEROES, REQUEST_MAX, Request, chunk, chunk_head, command, flag, simple,
 };
@@ -16,6 +17,8 @@ pub(crate) const INPUT: usize = PIECE + (64 << 10);
 const OUTPUT: usize = PIECE + (64 << 10);
 /// Writes and flushes that are settled together.
 const OWED_MAX: usize = 256;
+/// Bytes of writes that are settled together, if they have come: each time is a way to the node and back.
+const GATHERED_MAX: u64 = 1 << 20;
 /// Runs that one answer about block status tells of.
 const RUNS_MAX: usize = 4096;
 /// Bytes that are zeroed at a time: other writers of the disk wait for each.
@@ -27,15 +30,23 @@ const AHEAD_MAX: u64 = u32::MAX as u64;
 ///
 /// # Errors
 /// The stream's, and `InvalidData` for what is no request.
-pub(crate) fn serve<R: Read, W: Write>(input: &mut Input<R>, output: W, agreed: &Agreed) -> io::Result<()> {
-    let mut answers = Answers { output, buffer: vec![0; OUTPUT].into(), filled: 0, owed: Vec::new(), agreed };
+pub(crate) fn serve<R: Read, W: Write>(
+    input: &mut Input<R>,
+    output: W,
+    agreed: &Agreed,
+    mut wait: Wait<'_>,
+) -> io::Result<()> {
+    let buffer = vec![0; OUTPUT].into();
+    let mut answers = Answers { output, buffer, filled: 0, owed: Vec::new(), gathered: 0, agreed };
     let bytes = agreed.dialect.request_bytes();
     loop {
         if input.here() < bytes {
             // All that has come is answered: now it goes, in one piece.
-            answers.settle()?;
+            if !answers.gathers() || !wait.is_ready() {
+                answers.settle()?;
+            }
             answers.send()?;
-            match input.wait_for(bytes) {
+            match wait.until(|| input.wait_for(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && input.here() == 0 => return Ok(()),
                 waited => waited?,
             }
@@ -73,6 +84,8 @@ struct Answers<'a, W> {
     /// Writes and flushes that are done but for being handed over, or being durable: all that have come together become so
     /// together.
     owed: Vec<Request>,
+    /// Bytes of these writes.
+    gathered: u64,
     agreed: &'a Agreed,
 }
 
@@ -80,7 +93,15 @@ impl<W: Write> Answers<'_, W> {
     /// Answers a request once what it has written is where it must be.
     fn owe(&mut self, request: &Request) -> io::Result<()> {
         self.owed.push(*request);
+        if request.command == command::WRITE {
+            self.gathered += request.length;
+        }
         if self.owed.len() < OWED_MAX { Ok(()) } else { self.settle() }
+    }
+
+    /// Whether it is better to see what else has come before writes are settled.
+    fn gathers(&self) -> bool {
+        (1..GATHERED_MAX).contains(&self.gathered) && !self.agreed.device.keeps_writes()
     }
 
     fn settle(&mut self) -> io::Result<()> {
@@ -90,6 +111,7 @@ impl<W: Write> Answers<'_, W> {
         let device = &self.agreed.device;
         let is_flush = |request: &Request| request.command == command::FLUSH || request.flags & flag::FUA != 0;
         let settled = if self.owed.iter().any(is_flush) { device.flush() } else { device.hand_over() };
+        self.gathered = 0;
         for request in std::mem::take(&mut self.owed) {
             self.done(&request, settled.clone())?;
         }

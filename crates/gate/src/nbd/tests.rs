@@ -3,6 +3,7 @@
 use super::handshake::{Secrecy, greet, haggle, until_tls};
 use super::input::Input;
 use super::serve::{INPUT, PIECE, serve};
+use super::wait::Wait;
 use super::wire::{GREETING, OPTION, command, flag, info, option, reply};
 use crate::catalog::{Catalog, Refused};
 use crate::device::{Device, Trouble};
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const SIZE: usize = 3 << 20;
 
@@ -85,7 +87,7 @@ fn talk(disk: &Arc<Memory>, said: &[u8]) -> (io::Result<()>, Vec<u8>) {
     let greeted = greet(&mut input, &mut output);
     let agreed = greeted.and_then(|greeted| haggle(&mut input, &mut output, disk, greeted, Secrecy::Plain));
     let done = agreed.and_then(|agreed| match agreed {
-        Some(agreed) => serve(&mut input, &mut output, &agreed),
+        Some(agreed) => serve(&mut input, &mut output, &agreed, Wait::new(&|| false, Duration::ZERO)),
         None => Ok(()),
     });
     (done, output)

@@ -2,7 +2,7 @@
 
 use crate::{World, run, try_run, world};
 use okapi_client::Target;
-use okapi_gate::nbd::{ListenError, Server, Tls, TlsError};
+use okapi_gate::nbd::{ListenError, Options, Server, Tls, TlsError};
 use okapi_gate::{Catalog, DiskCatalog};
 use okapi_volume::Access;
 use std::io::{Read, Write};
@@ -51,7 +51,7 @@ impl World {
 
     fn serve_tls(&self, target: &str, tls: Tls) -> Result<Server, ListenError> {
         let catalog: Arc<dyn Catalog> = Arc::new(DiskCatalog::new(self.disks.clone(), None, Access::Write));
-        Server::start_with(&[target.parse().unwrap()], &catalog, Some(tls))
+        Server::start_with(&[target.parse().unwrap()], &catalog, Options { tls: Some(tls), ..Options::default() })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::settings::Effective;
 use crate::size::counted;
 use crate::view::Tone;
 use okapi_client::{Client, Settings, Target};
-use okapi_gate::nbd::{ListenError, Server, Tls};
+use okapi_gate::nbd::{ListenError, Options, SPIN, Server, Tls};
 use okapi_gate::{Catalog, DiskCatalog};
 use okapi_node::Node;
 use okapi_volume::limits::CACHE_DEFAULT;
@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// Leave writes in memory until a flush: faster, but what was not flushed is lost if this program is killed
     #[arg(long, conflicts_with = "read_only")]
     write_back: bool,
+
+    /// Microseconds for which a thread looks for more work before it sleeps, while that pays off; 0: never
+    #[arg(long, env = "OKAPI_SPIN", value_name = "MICROSECONDS", default_value_t = SPIN.as_micros() as u64, value_parser = clap::value_parser!(u64).range(..=10_000))]
+    spin: u64,
 
     #[command(flatten)]
     tls: TlsFiles,
@@ -109,7 +113,8 @@ impl Args {
         let catalog: Arc<dyn Catalog> =
             Arc::new(DiskCatalog::new(disks.clone(), names.clone(), access).with_write_back(self.write_back));
         let stop = interrupt::watch()?;
-        let server = Server::start_with(&listen, &catalog, tls).map_err(|error| refused(&error))?;
+        let server = Server::start_with(&listen, &catalog, Options { tls, spin: Duration::from_micros(self.spin) })
+            .map_err(|error| refused(&error))?;
         let shown = match names {
             Some(names) => names,
             None => disks.names()?,
@@ -136,11 +141,12 @@ impl Args {
 }
 
 /// Serves all disks of the node that this very process is.
-pub(crate) fn serve_own(node: &Node, target: Target) -> Result<Server, Failure> {
+pub(crate) fn serve_own(node: &Node, target: Target, spin: Duration) -> Result<Server, Failure> {
     let client = Client::connect(&node.targets()[0], Settings::default())?;
     let disks = Disks::open_or_make(&client, GRID, None, CACHE_DEFAULT)?;
     let catalog: Arc<dyn Catalog> = Arc::new(DiskCatalog::new(disks, None, Access::Write));
-    Server::start(&[target], &catalog).map_err(|error| Failure::of("cannot-listen", error.to_string()))
+    Server::start_with(&[target], &catalog, Options { tls: None, spin })
+        .map_err(|error| Failure::of("cannot-listen", error.to_string()))
 }
 
 /// Why it does not listen, and which flag is missing.

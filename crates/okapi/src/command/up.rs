@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// Run a node on this machine
 ///
@@ -114,7 +115,7 @@ impl Running {
             NbdPlace::Beside => settings.nbd_socket()?,
             NbdPlace::At(target) => target.clone(),
         };
-        self.disks = Some(nbd::serve_own(&self.node, target)?);
+        self.disks = Some(nbd::serve_own(&self.node, target, Duration::from_micros(settings.node.spin))?);
         Ok(())
     }
 
@@ -184,7 +185,7 @@ pub(crate) fn node_settings(settings: &Effective) -> Result<NodeSettings, Failur
         socket_mode: node.socket_mode.0,
         tcp: node.tcp.clone(),
         threads: node.threads,
-        spin: std::time::Duration::from_micros(node.spin),
+        spin: Duration::from_micros(node.spin),
         connections_max: node.connections_max,
         receive_budget: bytes(node.receive_budget),
         reply_budget: bytes(node.reply_budget),
