@@ -24,6 +24,8 @@ struct Pieces {
     at: usize,
     into: u32,
     left: u64,
+    /// Bytes done of all pieces.
+    done: u64,
 }
 
 /// Why a request cannot be answered at all: nobody knows where the answer belongs.
@@ -87,16 +89,21 @@ impl Chain {
         self.room.each(bytes.len(), |to, range| memory.write_slice(&bytes[range], to).is_ok())
     }
 
-    /// Says how it went.
-    pub(super) fn close(&self, memory: &impl GuestMemory, status: u8) -> Result<(), Outside> {
-        memory.write_slice(&[status], self.status).map_err(|_| Outside)
+    /// Bytes of the answer that were written.
+    pub(super) fn answered(&self) -> u64 {
+        self.room.done
+    }
+
+    /// Where it is told how it went.
+    pub(super) fn status(&self) -> GuestAddress {
+        self.status
     }
 }
 
 impl Pieces {
     fn clear(&mut self) {
         self.all.clear();
-        (self.at, self.into, self.left) = (0, 0, 0);
+        (self.at, self.into, self.left, self.done) = (0, 0, 0, 0);
     }
 
     fn push(&mut self, address: GuestAddress, length: u32) {
@@ -131,6 +138,7 @@ impl Pieces {
             }
             done += now;
             self.left -= now as u64;
+            self.done += now as u64;
             self.into += now as u32;
             if self.into == length {
                 (self.at, self.into) = (self.at + 1, 0);

@@ -209,8 +209,9 @@ fn every_kind_of_request_is_answered() {
     ring.put(0x8000, &[7; 512]);
     assert_eq!(ring.ask(OUT, 1, (0x8000, 512)), (DONE, 1));
     assert_eq!(plate.bytes.lock()[512..1024], [7; 512]);
+    let before = plate.flushes.load(Ordering::Relaxed);
     assert_eq!(ring.ask(FLUSH, 0, (0x8000, 0)), (DONE, 1));
-    assert_eq!(plate.flushes.load(Ordering::Relaxed), 1);
+    assert_eq!(plate.flushes.load(Ordering::Relaxed), before + 1);
     assert_eq!(ring.ask(GET_ID, 0, (0x8000, 20)), (DONE, 21));
     assert_eq!(ring.get(0x8000, 20), b"plate\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     ring.put(0x8000, &[range(2, 1, 0), range(8, 8, 0)].concat());
@@ -253,12 +254,13 @@ fn pieces_may_be_cut_anywhere_and_be_many() {
 fn what_is_written_is_durable_unless_somebody_will_flush() {
     let plate = Plate::new(true);
     let mut ring = Ring::new(&plate);
-    for (through, durable) in [(true, 2), (false, 2), (true, 4)] {
+    for (through, written, zeroed) in [(true, 1, 1), (false, 1, 1), (true, 2, 2)] {
         ring.served.write_through.store(through, Ordering::Relaxed);
         assert_eq!(ring.ask(OUT, 0, (0x8000, 512)).0, DONE);
         ring.put(0x9000, &range(8, 8, 0));
         assert_eq!(ring.ask(WRITE_ZEROES, 0, (0x9000, 16)).0, DONE);
-        assert_eq!(plate.durable.load(Ordering::Relaxed), durable);
+        assert_eq!(plate.flushes.load(Ordering::Relaxed), written);
+        assert_eq!(plate.durable.load(Ordering::Relaxed), zeroed);
     }
 }
 
@@ -411,4 +413,57 @@ fn nothing_in_memory_makes_it_panic_or_go_on_for_ever() {
         done += (0..4u64).filter(|number| ring.get(0x3010 + number * 0x100, 1) == [DONE]).count();
     }
     assert!(answered > 6000 && stopped > 100 && done > 1000, "{answered} {stopped} {done}");
+}
+
+#[test]
+fn writes_that_come_together_are_handed_over_together_and_answered_in_order() {
+    let plate = Plate::new(true);
+    let mut ring = Ring::new(&plate);
+    ring.put(0x3000, &head(OUT, 8));
+    ring.put(0x3010, &[1; 512]);
+    ring.put(0x3300, &head(OUT, 9));
+    ring.put(0x3310, &[2; 512]);
+    ring.put(0x3600, &head(IN, 8));
+    // Two writes, a read of what they wrote, and a third write.
+    for (at, (head, data, answer, length)) in [
+        (0x3000, 0x3010, 0x6000, 0),
+        (0x3300, 0x3310, 0x6001, 0),
+        (0x3600, 0, 0x7000, 1024),
+        (0x3000, 0x3010, 0x6002, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = at as u16 * 3;
+        if length > 0 {
+            ring.describe(0, at, (head, 16), 1, at + 1);
+            ring.describe(0, at + 1, (answer, length + 1), 2, 0);
+        } else {
+            ring.describe(0, at, (head, 16), 1, at + 1);
+            ring.describe(0, at + 1, (data, 512), 1, at + 2);
+            ring.describe(0, at + 2, (answer, 1), 2, 0);
+        }
+        ring.make_available(at);
+        ring.put(answer + u64::from(length), &[9]);
+    }
+    assert!(ring.worker.next(&ring.served, &mut ring.queue, &ring.memory).unwrap());
+    assert_eq!(plate.flushes.load(Ordering::Relaxed), 1, "for both");
+    assert_eq!(ring.get(0x6000, 2), [DONE, DONE]);
+    assert_eq!(ring.get(0x7000, 1025), [[1; 512].as_slice(), &[2; 512], &[DONE]].concat());
+    assert_eq!(ring.get(0x6002, 1), [9], "it comes after");
+    let used: Vec<u8> = (0..3).map(|number| ring.get(0x2004 + number * 8, 1)[0]).collect();
+    assert_eq!(used, [0, 3, 6], "in order");
+    assert!(ring.worker.next(&ring.served, &mut ring.queue, &ring.memory).unwrap());
+    assert_eq!((ring.get(0x6002, 1), plate.flushes.load(Ordering::Relaxed)), (vec![DONE], 2));
+    assert!(!ring.worker.next(&ring.served, &mut ring.queue, &ring.memory).unwrap());
+}
+
+#[test]
+fn a_write_that_fails_in_the_middle_holds_up_nobody() {
+    let plate = Plate::new(true);
+    let mut ring = Ring::new(&plate);
+    for _ in 0..3 {
+        assert_eq!(ring.ask(OUT, 0, (HIGH_END - (1 << 20), 2 << 20)).0, FAILED);
+    }
+    assert_eq!(ring.ask(IN, 3, (0x8000, 1024)).0, DONE);
 }

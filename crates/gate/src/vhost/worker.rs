@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use virtio_bindings::bindings::virtio_blk as blk;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
-use vm_memory::GuestMemory;
+use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
 /// Bytes of a request that are moved at a time.
 pub(super) const PIECE: usize = 1 << 20;
+/// Writes that are settled together, and their bytes, if they have come: each time is a way to the node and back.
+const OWED_MAX: usize = 256;
+const OWED_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of what says what a request is.
 const HEAD: usize = 16;
 /// Bytes of a range that is to be discarded or to be zeros.
@@ -31,6 +34,28 @@ pub(super) struct Worker {
     chain: Chain,
     /// Grows with the requests, up to a piece.
     buffer: Vec<u8>,
+    /// Writes that are done but for being handed over, in order. None outlives a call.
+    owed: Vec<Owed>,
+    /// Bytes of these.
+    owed_bytes: u64,
+}
+
+/// A write that is not answered yet.
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    /// The first piece of its chain.
+    head: u16,
+    /// Where it is told how it went.
+    status: GuestAddress,
+}
+
+/// Whether a request can be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// It can.
+    Now,
+    /// Once what it has written is where it must be.
+    Settled,
 }
 
 /// Why a queue stands still: the machine says of it what cannot be.
@@ -76,37 +101,78 @@ impl Served {
 }
 
 impl Worker {
-    /// Answers the next request; whether there was one.
+    /// Answers the next request, and those before it that are writes; whether there were any. All that was taken is answered
+    /// when this returns, in order: a machine that comes back after its server was killed asks for the rest.
     pub(super) fn next(
         &mut self,
         served: &Served,
         queue: &mut Queue,
         memory: &impl GuestMemory,
     ) -> Result<bool, Stopped> {
-        if queue.avail_idx(memory, Ordering::Acquire)?.0 == queue.next_avail() {
-            return Ok(false);
-        }
-        let Some(chain) = queue.iter(memory)?.next() else {
-            return Err(virtio_queue::Error::InvalidAvailRingIndex.into());
-        };
-        let head = chain.head_index();
-        let written = match self.chain.load(chain) {
-            Ok(()) => self.answer(served, memory),
-            Err(broken) => {
-                tracing::debug!("a request was given back as it came: {broken}");
-                0
-            }
-        };
-        queue.add_used(memory, head, written)?;
-        Ok(true)
+        let found = self.take(served, queue, memory);
+        self.settle(served, queue, memory)?;
+        found
     }
 
-    /// Answers the request that was loaded; how many bytes its answer has.
-    fn answer(&mut self, served: &Served, memory: &impl GuestMemory) -> u32 {
-        let room = self.chain.room();
-        let done = self.carry_out(served, memory);
-        let (status, text) = match &done {
-            Ok(()) => (blk::VIRTIO_BLK_S_OK, ""),
+    fn take(&mut self, served: &Served, queue: &mut Queue, memory: &impl GuestMemory) -> Result<bool, Stopped> {
+        let mut any = false;
+        while self.owed.len() < OWED_MAX && self.owed_bytes < OWED_BYTES_MAX {
+            if queue.avail_idx(memory, Ordering::Acquire)?.0 == queue.next_avail() {
+                return Ok(any);
+            }
+            let Some(chain) = queue.iter(memory)?.next() else {
+                return Err(virtio_queue::Error::InvalidAvailRingIndex.into());
+            };
+            any = true;
+            let head = chain.head_index();
+            let done = match self.chain.load(chain) {
+                Ok(()) => Ok(self.carry_out(served, memory)),
+                Err(broken) => Err(broken),
+            };
+            if matches!(done, Ok(Ok(Done::Settled))) {
+                self.owed.push(Owed { head, status: self.chain.status() });
+                continue;
+            }
+            self.settle(served, queue, memory)?;
+            let written = match done {
+                Ok(done) => self.answer(memory, &done),
+                Err(broken) => {
+                    tracing::debug!("a request was given back as it came: {broken}");
+                    0
+                }
+            };
+            queue.add_used(memory, head, written)?;
+            return Ok(true);
+        }
+        Ok(any)
+    }
+
+    /// Answers the writes that are owed.
+    fn settle(&mut self, served: &Served, queue: &mut Queue, memory: &impl GuestMemory) -> Result<(), Stopped> {
+        // Those that failed have counted too.
+        self.owed_bytes = 0;
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        let settled = if served.durable() { served.device.flush() } else { served.device.hand_over() };
+        let status = match settled {
+            Ok(()) => blk::VIRTIO_BLK_S_OK,
+            Err(trouble) => {
+                tracing::debug!("writes failed: {}", trouble.text);
+                blk::VIRTIO_BLK_S_IOERR
+            }
+        };
+        for owed in self.owed.drain(..) {
+            let written = u32::from(memory.write_slice(&[status as u8], owed.status).is_ok());
+            queue.add_used(memory, owed.head, written)?;
+        }
+        Ok(())
+    }
+
+    /// Answers the request that was loaded and carried out; how many bytes its answer has.
+    fn answer(&self, memory: &impl GuestMemory, done: &Result<Done, Failed>) -> u32 {
+        let (status, text) = match done {
+            Ok(_) => (blk::VIRTIO_BLK_S_OK, ""),
             Err(Failed::Trouble(trouble)) => (blk::VIRTIO_BLK_S_IOERR, &*trouble.text),
             Err(Failed::Outside) => {
                 (blk::VIRTIO_BLK_S_IOERR, "it names memory that is not the machine's, or too little")
@@ -116,27 +182,30 @@ impl Worker {
         if done.is_err() {
             tracing::debug!("a request failed: {text}");
         }
-        let written = room - self.chain.room();
-        match self.chain.close(memory, status as u8) {
-            Ok(()) => u32::try_from(written + 1).expect("a chain that is loaded has less than 4 GiB"),
-            Err(Outside) => 0,
+        match memory.write_slice(&[status as u8], self.chain.status()) {
+            Ok(()) => u32::try_from(self.chain.answered() + 1).expect("a chain that is loaded has less than 4 GiB"),
+            Err(_) => 0,
         }
     }
 
-    fn carry_out(&mut self, served: &Served, memory: &impl GuestMemory) -> Result<(), Failed> {
+    fn carry_out(&mut self, served: &Served, memory: &impl GuestMemory) -> Result<Done, Failed> {
         let mut head = [0; HEAD];
         self.chain.hear(memory, &mut head)?;
         let kind = u32::from_le_bytes(*head.first_chunk().expect("it is longer"));
         let sector = u64::from_le_bytes(*head.last_chunk().expect("it is longer"));
         match kind {
-            blk::VIRTIO_BLK_T_IN => self.read(served, memory, sector),
-            blk::VIRTIO_BLK_T_OUT => self.write(served, memory, sector),
-            blk::VIRTIO_BLK_T_FLUSH => Ok(served.device.flush()?),
-            blk::VIRTIO_BLK_T_GET_ID => Ok(self.chain.answer(memory, &served.id)?),
-            blk::VIRTIO_BLK_T_DISCARD => self.zero(served, memory, 0),
-            blk::VIRTIO_BLK_T_WRITE_ZEROES => self.zero(served, memory, blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP),
-            _ => Err(Failed::Unknown),
+            blk::VIRTIO_BLK_T_OUT => {
+                self.write(served, memory, sector)?;
+                return Ok(Done::Settled);
+            }
+            blk::VIRTIO_BLK_T_IN => self.read(served, memory, sector)?,
+            blk::VIRTIO_BLK_T_FLUSH => served.device.flush()?,
+            blk::VIRTIO_BLK_T_GET_ID => self.chain.answer(memory, &served.id)?,
+            blk::VIRTIO_BLK_T_DISCARD => self.zero(served, memory, 0)?,
+            blk::VIRTIO_BLK_T_WRITE_ZEROES => self.zero(served, memory, blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)?,
+            _ => return Err(Failed::Unknown),
         }
+        Ok(Done::Now)
     }
 
     fn read(&mut self, served: &Served, memory: &impl GuestMemory, sector: u64) -> Result<(), Failed> {
@@ -156,10 +225,11 @@ impl Worker {
         while self.chain.said() > 0 {
             let now = self.piece(self.chain.said());
             self.chain.hear(memory, &mut self.buffer[..now])?;
-            served.device.write(at, &self.buffer[..now], served.durable())?;
+            served.device.write(at, &self.buffer[..now], false)?;
             at += now as u64;
+            self.owed_bytes += now as u64;
         }
-        Ok(served.device.hand_over()?)
+        Ok(())
     }
 
     /// Makes zeros of ranges, which may have these flags. Discarding is the same: what is not needed takes no room.
