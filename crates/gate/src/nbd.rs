@@ -14,6 +14,7 @@ mod tests;
 mod tls;
 mod wait;
 mod wire;
+mod writers;
 
 pub use listen::{ListenError, Options, SPIN, Server, uri};
 pub use tls::{Tls, TlsError};

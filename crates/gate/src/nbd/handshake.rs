@@ -21,6 +21,8 @@ const PREFERRED: u32 = 4096;
 
 /// How requests are made and answered after the handshake.
 pub(crate) struct Agreed {
+    /// The export's name.
+    pub(crate) name: String,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) dialect: Dialect,
     /// Whether block status was asked for, of this very export.
@@ -227,7 +229,7 @@ impl Talk {
 
     fn agreed(&self, name: &str, device: Arc<dyn Device>) -> Agreed {
         let allocation = self.allocation.as_deref() == Some(name);
-        Agreed { device, dialect: self.dialect, allocation }
+        Agreed { name: name.to_owned(), device, dialect: self.dialect, allocation }
     }
 
     /// What is told of an export, and what is agreed on if it is to be it; or the refusal.

@@ -5,12 +5,13 @@ use super::input::Input;
 use super::serve::{INPUT, serve};
 use super::tls::Tls;
 use super::wait::Wait;
+use super::writers::{Careful, Client, Whom, Writers};
 use crate::catalog::Catalog;
 use crate::socket;
 use okapi_client::Target;
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -40,6 +41,8 @@ pub struct Server {
     sockets: Vec<PathBuf>,
     options: Options,
     guests: Arc<Guests>,
+    /// Nothing if exports are shared.
+    writers: Option<Arc<Writers>>,
 }
 
 /// How exports are served.
@@ -50,11 +53,13 @@ pub struct Options {
     /// How long a connection's thread looks for more before it sleeps, while that pays off. On a single processor never: it
     /// would only keep the other end from asking.
     pub spin: Duration,
+    /// Several clients may write to one export at a time. Otherwise whoever comes while another writes may only read.
+    pub shared: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tls: None, spin: SPIN }
+        Self { tls: None, spin: SPIN, shared: false }
     }
 }
 
@@ -105,11 +110,18 @@ pub enum ListenError {
 pub(crate) trait Stream: Read + Write + AsFd + Send + 'static {
     /// Another handle to write to.
     fn split(&self) -> io::Result<Box<dyn Write + Send>>;
+
+    /// Who is at the other end, as far as the system says.
+    fn whom(&self) -> Option<Whom>;
 }
 
 impl Stream for UnixStream {
     fn split(&self) -> io::Result<Box<dyn Write + Send>> {
         Ok(Box::new(self.try_clone()?))
+    }
+
+    fn whom(&self) -> Option<Whom> {
+        socket_peercred(self).ok().map(|peer| Whom::Process(peer.pid.as_raw_nonzero().get()))
     }
 }
 
@@ -117,6 +129,10 @@ impl Stream for TcpStream {
     fn split(&self) -> io::Result<Box<dyn Write + Send>> {
         self.set_nodelay(true)?;
         Ok(Box::new(self.try_clone()?))
+    }
+
+    fn whom(&self) -> Option<Whom> {
+        self.peer_addr().ok().map(|peer| Whom::Host(peer.ip()))
     }
 }
 
@@ -141,8 +157,15 @@ impl Server {
         if std::thread::available_parallelism().is_ok_and(|count| count.get() == 1) {
             options.spin = Duration::ZERO;
         }
-        let mut server =
-            Self { addresses: Vec::new(), listeners: Vec::new(), sockets: Vec::new(), options, guests: Arc::default() };
+        let writers = (!options.shared).then(Arc::default);
+        let mut server = Self {
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            sockets: Vec::new(),
+            options,
+            guests: Arc::default(),
+            writers,
+        };
         for target in targets {
             server.listen(target, catalog)?;
         }
@@ -193,9 +216,15 @@ impl Server {
                 (fd, address, Box::new(move || Ok(Box::new(listener.accept()?.0))))
             }
         };
-        let Options { tls, spin } = self.options.clone();
+        let Options { tls, spin, .. } = self.options.clone();
         let tls = tls.filter(|_| matches!(target, Target::Tcp { .. }));
-        let door = Arc::new(Door { guests: self.guests.clone(), catalog: catalog.clone(), tls, spin });
+        let door = Arc::new(Door {
+            guests: self.guests.clone(),
+            catalog: catalog.clone(),
+            tls,
+            spin,
+            writers: self.writers.clone(),
+        });
         let run = move || welcome_all(&accept, &door);
         let thread = std::thread::Builder::new().name("okapi-nbd".to_owned()).spawn(run).map_err(failed)?;
         self.listeners.push((fd, thread));
@@ -231,6 +260,7 @@ struct Door {
     catalog: Arc<dyn Catalog>,
     tls: Option<Tls>,
     spin: Duration,
+    writers: Option<Arc<Writers>>,
 }
 
 fn welcome_all(accept: &Accept, door: &Arc<Door>) {
@@ -259,6 +289,9 @@ fn welcome_all(accept: &Accept, door: &Arc<Door>) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) => tracing::info!(%error, "an NBD connection was ended"),
             }
+            if let Some(writers) = &there.writers {
+                writers.leave(number);
+            }
             there.guests.leave(number);
         };
         if let Err(error) = std::thread::Builder::new().name("okapi-nbd-guest".to_owned()).spawn(run) {
@@ -272,6 +305,8 @@ impl Door {
     /// Serves one connection from its first byte to its last.
     fn attend(&self, stream: Box<dyn Stream>, number: u64) -> io::Result<()> {
         let control = stream.as_fd().try_clone_to_owned()?;
+        let socket = stream.as_fd().try_clone_to_owned()?;
+        let client = Arc::new(Client { number, whom: stream.whom(), socket });
         let patience = |patience| {
             set_socket_timeout(&control, Timeout::Recv, patience)?;
             set_socket_timeout(&control, Timeout::Send, patience)
@@ -290,7 +325,7 @@ impl Door {
         let mut input = Input::new(stream, INPUT);
         let greeted = greet(&mut input, &mut output)?;
         let Some(tls) = &self.tls else {
-            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), (&settle, &is_ready));
+            return self.converse(&mut input, &mut output, (greeted, Secrecy::Plain), &client, (&settle, &is_ready));
         };
         if !until_tls(&mut input, &mut output, greeted)? {
             return Ok(());
@@ -298,7 +333,7 @@ impl Door {
         drop(output);
         let (reader, mut writer) = tls.begin(input.into_stream())?;
         let mut input = Input::new(reader, INPUT);
-        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), (&settle, &is_ready));
+        let served = self.converse(&mut input, &mut writer, (greeted, Secrecy::Tls), &client, (&settle, &is_ready));
         patience(Some(PATIENCE))?;
         // It may be gone already.
         let _ = writer.close();
@@ -310,9 +345,18 @@ impl Door {
         input: &mut Input<impl Read>,
         output: &mut impl Write,
         (greeted, secrecy): (Greeted, Secrecy),
+        client: &Arc<Client>,
         (settle, is_ready): (&dyn Fn() -> rustix::io::Result<()>, &dyn Fn() -> bool),
     ) -> io::Result<()> {
-        let Some(agreed) = haggle(input, output, &*self.catalog, greeted, secrecy)? else { return Ok(()) };
+        let careful = self.writers.as_ref().map(|writers| Careful { catalog: &*self.catalog, writers, client });
+        let catalog = careful.as_ref().map_or(&*self.catalog, |careful| careful as &dyn Catalog);
+        let Some(agreed) = haggle(input, output, catalog, greeted, secrecy)? else { return Ok(()) };
+        if let Some(writers) = &self.writers
+            && agreed.device.is_writable()
+            && !writers.enter(&agreed.name, client)
+        {
+            return Err(io::Error::other("another client began to write to the same export at the same moment"));
+        }
         settle()?;
         let served = serve(input, output, &agreed, Wait::new(is_ready, self.spin));
         // Who goes without a flush may still expect what it was told is written to be there.

@@ -5,7 +5,7 @@ mod blkio;
 mod tls;
 
 use okapi_client::{Client, Settings, Target};
-use okapi_gate::nbd::{ListenError, Server, uri};
+use okapi_gate::nbd::{ListenError, Options, Server, uri};
 use okapi_gate::{Catalog, DiskCatalog, Refused};
 use okapi_node::{HostSettings, Node, NodeSettings};
 use okapi_volume::{Access, Disks, NewDisk};
@@ -43,6 +43,16 @@ impl World {
         let server = Server::start(&[target], &catalog).unwrap();
         let address = server.addresses()[0].clone();
         (server, address)
+    }
+
+    /// Comes for an export in the oldest way, and whether it may be written to.
+    fn enter(&self, export: &str) -> (UnixStream, bool) {
+        let mut stream = UnixStream::connect(self.path("nbd.sock")).unwrap();
+        let asked = [&b"\0\0\0\x03IHAVEOPT\0\0\0\x01"[..], &(export.len() as u32).to_be_bytes(), export.as_bytes()];
+        stream.write_all(&asked.concat()).unwrap();
+        let mut told = [0; 18 + 10];
+        stream.read_exact(&mut told).unwrap();
+        (stream, told[27] & 2 == 0)
     }
 
     fn path(&self, name: &str) -> String {
@@ -91,6 +101,29 @@ fn libnbd_lists_and_copies() {
     run("nbdcopy", &[&uri(&address, "two"), &out]);
     assert!(std::fs::read(&out).unwrap() == changed);
     assert!(!try_run("nbdinfo", &[&uri(&address, "none")]).0);
+}
+
+#[test]
+fn while_one_writes_others_may_only_read() {
+    let world = world();
+    let (server, address) = world.serve(None, Access::Write);
+    let one = uri(&address, "one");
+    // This process comes by two connections, as many clients do; then others look.
+    let ours = [world.enter("one"), world.enter("one")];
+    assert!(ours.iter().all(|(_, writable)| *writable));
+    let is_read_only = |uri: &str| run("nbdinfo", &[uri]).contains("is_read_only: true");
+    assert!(is_read_only(&one) && !is_read_only(&uri(&address, "two")));
+    let (ok, said) = try_run("qemu-io", &["-f", "raw", "-c", "write 0 4096", &one]);
+    assert!(!ok && said.contains("Permission denied"), "{said}");
+    assert!(run("qemu-io", &["-r", "-f", "raw", "-c", "read 0 4096", &one]).contains("4096 bytes"));
+    drop(ours);
+    run("qemu-io", &["-f", "raw", "-c", "write 0 4096", &one]);
+    drop(server);
+    let catalog: Arc<dyn Catalog> = Arc::new(DiskCatalog::new(world.disks.clone(), None, Access::Write));
+    let options = Options { shared: true, ..Options::default() };
+    let _server = Server::start_with(std::slice::from_ref(&address), &catalog, options).unwrap();
+    let _ours = world.enter("one");
+    assert!(!is_read_only(&one), "they are to share it");
 }
 
 #[test]

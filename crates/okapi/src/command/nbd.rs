@@ -57,6 +57,13 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "read_only")]
     write_back: bool,
 
+    /// Several machines may write to one disk at a time, as only file systems made for that bear it
+    ///
+    /// Otherwise who comes while another writes may only read. Connections are told apart by the process at the other end, or
+    /// over TCP by its address.
+    #[arg(long, conflicts_with = "read_only")]
+    shared: bool,
+
     /// Microseconds for which a thread looks for more work before it sleeps, while that pays off; 0: never
     #[arg(long, env = "OKAPI_SPIN", value_name = "MICROSECONDS", default_value_t = SPIN.as_micros() as u64, value_parser = clap::value_parser!(u64).range(..=10_000))]
     spin: u64,
@@ -113,8 +120,12 @@ impl Args {
         let catalog: Arc<dyn Catalog> =
             Arc::new(DiskCatalog::new(disks.clone(), names.clone(), access).with_write_back(self.write_back));
         let stop = interrupt::watch()?;
-        let server = Server::start_with(&listen, &catalog, Options { tls, spin: Duration::from_micros(self.spin) })
-            .map_err(|error| refused(&error))?;
+        let server = Server::start_with(
+            &listen,
+            &catalog,
+            Options { tls, spin: Duration::from_micros(self.spin), shared: self.shared },
+        )
+        .map_err(|error| refused(&error))?;
         let shown = match names {
             Some(names) => names,
             None => disks.names()?,
@@ -145,7 +156,7 @@ pub(crate) fn serve_own(node: &Node, target: Target, spin: Duration) -> Result<S
     let client = Client::connect(&node.targets()[0], Settings::default())?;
     let disks = Disks::open_or_make(&client, GRID, None, CACHE_DEFAULT)?;
     let catalog: Arc<dyn Catalog> = Arc::new(DiskCatalog::new(disks, None, Access::Write));
-    Server::start_with(&[target], &catalog, Options { tls: None, spin })
+    Server::start_with(&[target], &catalog, Options { spin, ..Options::default() })
         .map_err(|error| Failure::of("cannot-listen", error.to_string()))
 }
 
