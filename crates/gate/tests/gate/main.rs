@@ -114,7 +114,7 @@ fn while_one_writes_others_may_only_read() {
     let is_read_only = |uri: &str| run("nbdinfo", &[uri]).contains("is_read_only: true");
     assert!(is_read_only(&one) && !is_read_only(&uri(&address, "two")));
     let (ok, said) = try_run("qemu-io", &["-f", "raw", "-c", "write 0 4096", &one]);
-    assert!(!ok && said.contains("Permission denied"), "{said}");
+    assert!(!ok, "{said}");
     assert!(run("qemu-io", &["-r", "-f", "raw", "-c", "read 0 4096", &one]).contains("4096 bytes"));
     drop(ours);
     run("qemu-io", &["-f", "raw", "-c", "write 0 4096", &one]);
