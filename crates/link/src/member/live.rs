@@ -261,7 +261,8 @@ impl Traffic {
     /// hour, and does not ask meanwhile whether anybody is there, as it does for a connection that is quiet.
     pub(crate) fn unanswered(&self) -> Option<Duration> {
         let said = self.said.load(Ordering::Relaxed);
-        (said > self.heard.load(Ordering::Relaxed)).then(|| self.born.elapsed() - Duration::from_micros(said))
+        let since = || self.born.elapsed().saturating_sub(Duration::from_micros(said));
+        (said > self.heard.load(Ordering::Relaxed)).then(since)
     }
 
     /// How long to wait before more should be sent.
