@@ -17,7 +17,7 @@ use crate::{Fault, random};
 use fio::{Job, Run};
 use served::Served;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const OKAPI: &str = "okapi";
 /// The same, with what is written left in its memory until a flush.
@@ -123,13 +123,10 @@ const SCENARIOS: &[Scenario] = &[
 /// Runs the bench and prints its table.
 pub(crate) fn run(options: &Options) -> Result<(), Fault> {
     let folder = options.folder()?;
-    let image = folder.path().join("image.raw");
-    let mut content = vec![0; IMAGE as usize];
-    random::fill(1, &mut content);
-    std::fs::write(&image, content)?;
+    let image = image_in(folder.path())?;
     println!("An image of {} MiB, served over unix sockets by all at once; asked by {}.", IMAGE >> 20, fio::version()?);
     let served = serve(options, folder.path(), &image)?;
-    let (rounds, seconds) = if options.quick { (1, 1.0) } else { (options.rounds.unwrap_or(ROUNDS), 2.0) };
+    let (rounds, seconds) = pace(options);
     for scenario in SCENARIOS.iter().filter(|scenario| options.wants_scenario(scenario.name)) {
         let (mut lean, mut by_fio) = (Runs::new(), Runs::new());
         for _ in 0..rounds {
@@ -146,6 +143,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         shared::run(options)?;
     }
     if options.wants_scenario(MACHINES) { fan::run(options) } else { Ok(()) }
+}
+
+/// Writes the image that all serve.
+fn image_in(folder: &Path) -> Result<PathBuf, Fault> {
+    let image = folder.join("image.raw");
+    let mut content = vec![0; IMAGE as usize];
+    random::fill(1, &mut content);
+    std::fs::write(&image, content)?;
+    Ok(image)
+}
+
+/// How many rounds there are, and for how many seconds each asks.
+fn pace(options: &Options) -> (usize, f64) {
+    if options.quick { (1, 1.0) } else { (options.rounds.unwrap_or(ROUNDS), 2.0) }
 }
 
 /// What each contender came to, round by round.

@@ -4,17 +4,15 @@ use super::fio::Job;
 use super::guest;
 use super::served::{Served, okapi_node, run as succeed};
 use super::sharer::Sharer;
-use super::{DAEMON, Disk, OKAPI, ROUNDS, Runs, SHARED, SHARING, Scenario, show};
+use super::{DAEMON, Disk, OKAPI, Runs, SHARED, SHARING, Scenario, image_in, pace, show};
+use crate::Fault;
 use crate::goal::Goal;
 use crate::options::Options;
 use crate::server::Server;
-use crate::{Fault, random};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
-
-const IMAGE: u64 = super::IMAGE;
 
 const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -57,10 +55,7 @@ struct Sharing {
 /// Runs this part and prints its tables.
 pub(super) fn run(options: &Options) -> Result<(), Fault> {
     let folder = options.folder()?;
-    let image = folder.path().join("image.raw");
-    let mut content = vec![0; IMAGE as usize];
-    random::fill(1, &mut content);
-    std::fs::write(&image, content)?;
+    let image = image_in(folder.path())?;
     println!("\n{SHARING}: the same image through memory that guest and server share, asked by libblkio.");
     let (okapi, by_nbd) = okapi(folder.path(), &image)?;
     let all = match daemon(folder.path(), &image) {
@@ -70,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<(), Fault> {
             vec![okapi]
         }
     };
-    let (rounds, seconds) = if options.quick { (1, 1.0) } else { (options.rounds.unwrap_or(ROUNDS), 2.0) };
+    let (rounds, seconds) = pace(options);
     for scenario in SCENARIOS {
         let mut runs = Runs::new();
         for _ in 0..rounds {

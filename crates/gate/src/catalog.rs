@@ -95,7 +95,7 @@ impl DiskCatalog {
         }
     }
 
-    fn open_all(&self, mut all: Vec<(String, Sender<Opened>)>) {
+    fn open_all(&self, all: Vec<(String, Sender<Opened>)>) {
         let mut open = self.open.lock();
         let mut names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         names.retain(|name| open.get(*name).is_none_or(|disk| disk.strong_count() == 0));
@@ -108,7 +108,7 @@ impl DiskCatalog {
         };
         let mut together: HashMap<String, Disk> =
             together.into_iter().map(|disk| (disk.name().to_owned(), disk)).collect();
-        for (name, answer) in all.drain(..) {
+        for (name, answer) in all {
             let known = open.get(&name).and_then(Weak::upgrade).map(Ok);
             let disk = known.unwrap_or_else(|| {
                 let opened = together.remove(&name).map_or_else(|| self.alone(&name, open.contains_key(&name)), Ok);

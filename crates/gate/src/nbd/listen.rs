@@ -304,12 +304,11 @@ fn welcome_all(accept: &Accept, door: &Arc<Door>) {
 impl Door {
     /// Serves one connection from its first byte to its last.
     fn attend(&self, stream: Box<dyn Stream>, number: u64) -> io::Result<()> {
-        let control = stream.as_fd().try_clone_to_owned()?;
         let socket = stream.as_fd().try_clone_to_owned()?;
         let client = Arc::new(Client { number, whom: stream.whom(), socket });
         let patience = |patience| {
-            set_socket_timeout(&control, Timeout::Recv, patience)?;
-            set_socket_timeout(&control, Timeout::Send, patience)
+            set_socket_timeout(&client.socket, Timeout::Recv, patience)?;
+            set_socket_timeout(&client.socket, Timeout::Send, patience)
         };
         // From then on whoever waits may wait: guests sleep, and are stopped and go on.
         let settle = || {
@@ -317,7 +316,7 @@ impl Door {
             patience(None)
         };
         let is_ready = || {
-            let mut polled = [PollFd::new(&control, PollFlags::IN)];
+            let mut polled = [PollFd::new(&client.socket, PollFlags::IN)];
             matches!(poll(&mut polled, Some(&Timespec::default())), Ok(1))
         };
         patience(Some(PATIENCE))?;

@@ -101,25 +101,23 @@ fn ask(option: u32, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn request(flags: u16, command: u16, cookie: u64, offset: u64, length: u32) -> Vec<u8> {
-    let mut bytes = 0x2560_9513u32.to_be_bytes().to_vec();
+/// A request up to its length, which has a size of its own in each dialect.
+fn begun(magic: u32, flags: u16, command: u16, cookie: u64, offset: u64) -> Vec<u8> {
+    let mut bytes = magic.to_be_bytes().to_vec();
     bytes.extend(flags.to_be_bytes());
     bytes.extend(command.to_be_bytes());
     bytes.extend(cookie.to_be_bytes());
     bytes.extend(offset.to_be_bytes());
-    bytes.extend(length.to_be_bytes());
     bytes
+}
+
+fn request(flags: u16, command: u16, cookie: u64, offset: u64, length: u32) -> Vec<u8> {
+    [&begun(0x2560_9513, flags, command, cookie, offset)[..], &length.to_be_bytes()].concat()
 }
 
 /// The same with extended headers.
 fn extended(flags: u16, command: u16, cookie: u64, offset: u64, length: u64) -> Vec<u8> {
-    let mut bytes = 0x21E4_1C71u32.to_be_bytes().to_vec();
-    bytes.extend(flags.to_be_bytes());
-    bytes.extend(command.to_be_bytes());
-    bytes.extend(cookie.to_be_bytes());
-    bytes.extend(offset.to_be_bytes());
-    bytes.extend(length.to_be_bytes());
-    bytes
+    [&begun(0x21E4_1C71, flags, command, cookie, offset)[..], &length.to_be_bytes()].concat()
 }
 
 /// Takes a chunk with this head, and gives its data.

@@ -76,16 +76,22 @@ fn a_node_that_comes_back_is_found_by_whoever_has_something_to_say() {
     assert_eq!(second.letter(&one).0, b"are you back?");
 }
 
+/// A wire between two that have spoken, on which nothing passes any more.
+fn held(one: &Node, other: &Node) -> Relay {
+    let relay = Relay::to(other);
+    one.links.hint(other.id(), &[relay.address()]);
+    one.say(other, b"hello");
+    other.letter(one);
+    relay.hold(true);
+    relay
+}
+
 #[test]
 fn an_end_that_goes_silent_is_left_and_dialled_anew() {
     // The other one has patience, and so is not the first to leave.
     let one = Node::with(1, |_, tuning| tuning.patience = Duration::from_millis(1500));
     let other = Node::new(2);
-    let relay = Relay::to(&other);
-    one.links.hint(other.id(), &[relay.address()]);
-    one.say(&other, b"hello");
-    other.letter(&one);
-    relay.hold(true);
+    let relay = held(&one, &other);
     // More than the sockets on the way can hold, so that it is still waiting when nothing is heard.
     for _ in 0..3 {
         one.links.send(other.id(), b"large".to_vec(), pattern(PAYLOAD_MAX));
@@ -102,11 +108,7 @@ fn an_end_that_answers_nothing_is_left_even_if_all_was_sent() {
     // The system takes a letter at once, and says nothing of its not coming.
     let one = Node::with(1, |_, tuning| tuning.patience = Duration::from_millis(1500));
     let other = Node::new(2);
-    let relay = Relay::to(&other);
-    one.links.hint(other.id(), &[relay.address()]);
-    one.say(&other, b"hello");
-    other.letter(&one);
-    relay.hold(true);
+    let relay = held(&one, &other);
     one.say(&other, b"small");
     assert!(one.host.down(other.id()).contains("nothing was heard"));
     relay.hold(false);
