@@ -205,7 +205,8 @@ impl Inner {
         generations: &[Generation],
     ) -> Result<Vec<Result<Arc<Held>, Status>>, DisksError> {
         let asked = Instant::now();
-        let bytes: Vec<_> = heads.iter().map(|head| Lease::ours(self.holder).encode(head.number)).collect();
+        let lease = Lease::ours(self.holder);
+        let bytes: Vec<_> = heads.iter().map(|head| lease.encode(head.number)).collect();
         let mut puts = Puts::default();
         for ((head, bytes), generation) in heads.iter().zip(&bytes).zip(generations) {
             puts.whole_if(head.number.lease(), bytes, *generation);
